@@ -1,0 +1,151 @@
+"""What a model's own forward gives to each of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one block's forward on one batch, but for the hidden states.
+
+    `by_name`: whether the model passes the hidden states as a keyword.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    by_name: bool
+
+    def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
+        """The block's output hidden states for `hidden: (sequences, tokens, hidden)`."""
+        if self.by_name:
+            output = block(*self.args, hidden_states=hidden, **self.kwargs)
+        else:
+            output = block(hidden, *self.args, **self.kwargs)
+        return output[0] if isinstance(output, tuple) else output
+
+
+class _Captured(Exception):
+    """The last block has been reached: the rest of the forward (norm, head) is not needed."""
+
+
+@dataclass
+class _Recorder:
+    """Stands in for every block's forward: notes the arguments and passes the input on.
+
+    A stand-in returns what its class returns, a tensor or a tuple; the first block of each class
+    runs for real once to tell.
+    """
+
+    calls: list[list[Call]]
+    hidden: list[Tensor] = field(default_factory=list)
+    extra: dict[type, int] = field(default_factory=dict)  # tuple length - 1; -1 for a tensor
+    shared: list[Tensor] = field(default_factory=list)
+
+    def forward(self, index: int, block: nn.Module, real: Callable[..., Any]) -> Callable[..., Any]:
+        def record(*args: Any, **kwargs: Any) -> Any:
+            by_name = not args
+            states = kwargs.pop("hidden_states") if by_name else args[0]
+            if index == 0:
+                self.hidden.append(states)
+            call = Call(
+                tuple(self._intern(a) for a in args[1:]),
+                {name: self._intern(value) for name, value in kwargs.items()},
+                by_name,
+            )
+            self.calls[index].append(call)
+            if index == len(self.calls) - 1:
+                raise _Captured
+            return self._stand_in(type(block), states, real, call)
+
+        return record
+
+    def _stand_in(
+        self, kind: type, states: Tensor, real: Callable[..., Any], call: Call
+    ) -> Any:
+        if kind not in self.extra:
+            few = {"hidden_states": states} if call.by_name else {}
+            output = real(*(() if few else (states,)), *call.args, **few, **call.kwargs)
+            self.extra[kind] = len(output) - 1 if isinstance(output, tuple) else -1
+        extra = self.extra[kind]
+        return states if extra < 0 else (states, *[None] * extra)
+
+    def _intern(self, value: Any) -> Any:
+        """The same mask for every batch and block is kept once."""
+        if isinstance(value, Tensor):
+            for kept in self.shared:
+                if kept is value:
+                    return kept
+            for kept in self.shared:
+                if (
+                    kept.shape == value.shape
+                    and kept.dtype == value.dtype
+                    and torch.equal(kept, value)
+                ):
+                    return kept
+            self.shared.append(value)
+        elif type(value) in (tuple, list):
+            return type(value)(self._intern(v) for v in value)
+        return value
+
+
+@torch.no_grad()
+def capture(
+    model: nn.Module, blocks: nn.ModuleList, batches: list[Tensor]
+) -> tuple[list[Tensor], list[list[Call]]]:
+    """The inputs of the first block per batch, and `calls[block][batch]`.
+
+    `batches`: input ids, (sequences, tokens) each.
+    """
+    recorder = _Recorder(calls=[[] for _ in blocks])
+    with _replaced_forwards(blocks, recorder), _without_cache(model):
+        for ids in batches:
+            try:
+                model(input_ids=ids, use_cache=False)
+            except _Captured:
+                continue
+            raise RequestError(
+                f"{type(model).__name__}: its forward does not go through the blocks in order; "
+                "name another list with model.blocks="
+            )
+    counts = {len(calls) for calls in recorder.calls}
+    if counts != {len(batches)} or len(recorder.hidden) != len(batches):
+        raise RequestError(
+            f"{type(model).__name__}: its forward calls its blocks more or less than once each; "
+            "this model cannot be walked block by block"
+        )
+    return recorder.hidden, recorder.calls
+
+
+@contextmanager
+def _replaced_forwards(blocks: nn.ModuleList, recorder: _Recorder) -> Iterator[None]:
+    own = [block.__dict__.get("forward") for block in blocks]  # set by accelerate's hooks, say
+    try:
+        for index, block in enumerate(blocks):
+            block.forward = recorder.forward(index, block, block.forward)
+        yield
+    finally:
+        for block, forward in zip(blocks, own, strict=True):
+            del block.forward
+            if forward is not None:
+                block.forward = forward
+
+
+@contextmanager
+def _without_cache(model: nn.Module) -> Iterator[None]:
+    before = model.config.use_cache if hasattr(model.config, "use_cache") else None
+    try:
+        if before is not None:
+            model.config.use_cache = False
+        yield
+    finally:
+        if before is not None:
+            model.config.use_cache = before

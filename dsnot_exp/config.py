@@ -1,0 +1,117 @@
+"""The typed schema: every option, its unit, bound and default. YAML in conf/ holds what differs.
+
+The options of a method (`prune`, `refine`, `allocate`, `reconstruct`) are the fields of that
+method's own dataclass; here they are a plain mapping with the method's `name`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dsnot_exp.errors import RequestError
+
+T = TypeVar("T")
+
+PAPER_TASKS = [
+    "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa",
+]  # fmt: skip
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+    path: str | None = None  # hub id or folder
+    revision: str | None = None  # branch, tag or commit on the hub
+    dtype: str = "auto"  # auto (the checkpoint's), float32, bfloat16, float16
+    trust_remote_code: bool = False
+    use_safetensors: bool = True  # false trusts pickled weights
+    blocks: str | None = None  # name of the list of blocks, where it cannot be found
+    dense: list[str] = field(default_factory=list)  # globs of block parameters left dense
+    max_cycles: int | float = 50  # the default of refine.max_cycles on this model
+    perplexity: list[str] = field(default_factory=lambda: ["wikitext2"])  # eval's defaults
+    tasks: list[str] = field(default_factory=lambda: list(PAPER_TASKS))
+
+
+@dataclass
+class CalibConfig:
+    dataset: str = "c4"
+    samples: int = 128  # sequences
+    seqlen: int | None = None  # tokens; null: 2048, or fewer if the model has fewer positions
+    batch_size: int | None = None  # sequences per forward; null: about 4096 tokens
+
+
+@dataclass
+class EvalConfig:
+    name: str = MISSING
+    perplexity: list[str] = field(default_factory=list)  # data sets
+    seqlen: int | None = None  # tokens per block; null: as calib.seqlen
+    tasks: list[str] = field(default_factory=list)  # lm-eval names
+    limit: int | None = None  # items per task; null: all
+    batch_size: int | None = None  # sequences per forward; null: about 4096 tokens, 64 items
+    baselines: list[str] = field(default_factory=list)  # subset of dense, pruned
+
+
+@dataclass
+class WandbConfig:
+    mode: str = "offline"  # offline, online, disabled
+    project: str = "dsnot_exp"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prune: Any = MISSING
+    refine: Any = MISSING
+    allocate: Any = MISSING
+    reconstruct: Any = MISSING
+    calib: CalibConfig = field(default_factory=CalibConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    sparsity: float | None = None  # of each linear's weights, in [0, 1); null: as pattern implies
+    pattern: str = "unstructured"  # or N:M
+    relative_error: bool = True  # of every layer: one Gram matrix per distinct input
+    seed: int = 0
+    device: str = "auto"  # auto, cpu, cuda, cuda:0
+    save: bool = False  # write the sparse model beside the result
+    rerun: bool = False  # false: a run whose result exists is skipped
+    sweep: str = "runs"  # the folder under outputs/ that holds this run beside its like
+
+
+def register_schema() -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Hydra's composed configuration as a typed object, interpolations resolved."""
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise RequestError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, Config)
+    return config
+
+
+def build(group: str, methods: dict[str, type[T]], options: dict[str, Any]) -> T:
+    """The method that `options["name"]` names, with the rest of `options` as its fields."""
+    fields = {key: value for key, value in options.items() if key != "name"}
+    name = options["name"]
+    if name not in methods:
+        raise RequestError(f"{group}={name}: choose from {', '.join(methods)}")
+    try:
+        node = OmegaConf.structured(methods[name])
+        OmegaConf.set_readonly(node, False)
+        method = OmegaConf.to_object(OmegaConf.merge(node, fields))
+    except OmegaConfBaseException as error:
+        raise RequestError(f"{group}.{error.full_key}: {str(error).splitlines()[0]}") from error
+    except ValueError as error:  # a method refuses its own options
+        raise RequestError(f"{group}.{error}") from error
+    assert isinstance(method, methods[name])
+    return method

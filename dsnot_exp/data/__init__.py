@@ -1,0 +1,1 @@
+"""Corpora, and the papers' way of sampling calibration and evaluation tokens from them."""

@@ -1,0 +1,66 @@
+"""What makes two runs the same: a hash of everything that affects the result."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from dsnot_exp import __version__
+from dsnot_exp.config import Config, to_config
+from dsnot_exp.errors import DsnotError
+from dsnot_exp.plan import Plan, make_plan
+
+WITHOUT_EFFECT = ("wandb", "save", "rerun", "sweep", "device")
+
+
+def config_hash(plan: Plan) -> str:
+    """sha256 over the settled options, the device's kind, and the content of local files."""
+    options = {k: v for k, v in asdict(plan.config).items() if k not in WITHOUT_EFFECT}
+    if plan.pruner is None:  # nothing is pruned: neither how nor on which data matters
+        options = {k: v for k, v in options.items() if k in ("model", "eval", "sparsity", "seed")}
+    elif plan.refiner is None:
+        options["refine"] = {"name": "none"}
+    options["device"] = plan.device.type
+    options["version"] = __version__
+    options["files"] = {name: _fingerprint(Path(name)) for name in _local_names(plan.config)}
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def run_id(_root_: DictConfig) -> str:
+    """The folder of a run, such as `tinyworld-wanda-0.6-dsnot-1f2e3d4c`."""
+    raw = copy.deepcopy(_root_)
+    with read_write(raw), open_dict(raw):
+        del raw["hydra"]
+    try:
+        plan = make_plan(to_config(raw))
+    except DsnotError:
+        digest = hashlib.sha256(OmegaConf.to_yaml(raw).encode()).hexdigest()
+        return f"refused-{digest[:8]}"
+    pattern = plan.config.pattern.replace(":", "of")
+    amount = f"{plan.config.sparsity:g}" if pattern == "unstructured" else pattern
+    methods = [plan.config.prune["name"]]
+    if plan.pruner is not None:
+        methods += [amount, plan.config.refine["name"]]
+    return "-".join([plan.config.model.name, *methods, config_hash(plan)[:8]])
+
+
+def _local_names(config: Config) -> list[str]:
+    names = [config.calib.dataset, *config.eval.perplexity, config.model.path or ""]
+    return sorted({name for name in names if name and Path(name).expanduser().exists()})
+
+
+def _fingerprint(path: Path) -> Any:
+    """A data file's content; a model folder's configuration and the sizes of its weights."""
+    path = path.expanduser()
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    sizes = {p.name: p.stat().st_size for p in sorted(path.glob("*.safetensors"))}
+    config = path / "config.json"
+    return [sizes, hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else None]

@@ -1,0 +1,81 @@
+"""Configuration, tokenizer and weights of a located model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.models.source import Source
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_config(source: Source) -> Any:
+    """The model's own configuration, without its weights."""
+    try:
+        return AutoConfig.from_pretrained(**source.arguments())
+    except (OSError, ValueError, KeyError) as error:
+        raise RequestError(
+            f"model.path={source.path}: not a model that transformers knows ({_line(error)})"
+        ) from error
+
+
+def load_tokenizer(source: Source) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(**source.arguments())
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise RequestError(
+            f"model.path={source.path}: its tokenizer does not load ({_line(error)}); use tokenised "
+            ".safetensors files for calib.dataset and eval.perplexity, and no zero-shot tasks"
+        ) from error
+
+
+def skeleton(source: Source, config: Any) -> Any:
+    """The model without its weights (on the meta device): enough to see what can be pruned."""
+    with torch.device("meta"):
+        try:
+            return AutoModelForCausalLM.from_config(
+                config, trust_remote_code=source.trust_remote_code
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise RequestError(
+                f"model.path={source.path}: no causal language model ({_line(error)})"
+            ) from error
+
+
+def load_model(source: Source, dtype: str, use_safetensors: bool, device: torch.device) -> Any:
+    """The causal language model in evaluation mode on `device`."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            **source.arguments(), dtype=dtype, use_safetensors=use_safetensors
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise RunError(f"model.path={source.path}: does not load ({_line(error)})") from error
+    model.eval().requires_grad_(False)
+    refuse_nonfinite_weights(model)
+    return model.to(device)
+
+
+def refuse_nonfinite_weights(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise RunError(f"{name}: its weights hold NaN or infinity; the checkpoint is damaged")
+
+
+def positions(config: Any) -> int | None:
+    """The most tokens that the model can look at, or None where nothing bounds them."""
+    text = config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(text, name, None)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _line(error: BaseException) -> str:
+    first = str(error).strip().splitlines()
+    return (first[0] if first else type(error).__name__)[:200]

@@ -1,0 +1,120 @@
+"""Where a model comes from: the bundled one, a folder, or the hub. Found before it is loaded."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from dsnot_exp import tinyworld
+from dsnot_exp.config import ModelConfig
+from dsnot_exp.errors import RequestError, RunError
+
+log = logging.getLogger(__name__)
+TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `from_pretrained` needs to find a model, its tokenizer and its configuration."""
+
+    path: str
+    revision: str | None = None  # the commit on the hub; None for a folder
+    local_files_only: bool = True
+    trust_remote_code: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "pretrained_model_name_or_path": self.path,
+            "revision": self.revision,
+            "local_files_only": self.local_files_only,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
+
+def locate(model: ModelConfig) -> Source:
+    """Find the model, or say in one line why it cannot be had and what to do."""
+    if model.name == "tinyworld" and model.path is None:
+        return _folder(str(tinyworld.MODEL), model)
+    if model.path is None:
+        raise RequestError(
+            f"model={model.name}: model.path is missing; "
+            "give a Hugging Face folder, such as model.path=/models/my-llama"
+        )
+    if model.name == "local" or Path(model.path).expanduser().is_dir():
+        return _folder(str(Path(model.path).expanduser()), model)
+    return _hub(model.path, model)
+
+
+def _folder(path: str, model: ModelConfig) -> Source:
+    folder, config = Path(path), Path(path) / "config.json"
+    if not folder.is_dir():
+        hint = " (for a hub id: model=hub)" if model.name == "local" else ""
+        raise RequestError(f"model.path={path}: no such folder{hint}")
+    try:
+        known = "model_type" in json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        known = False
+    if not known and not model.trust_remote_code:
+        raise RequestError(
+            f"model.path={path}: no model folder; it needs a config.json with a model_type, "
+            "as save_pretrained writes it"
+        )
+    if model.use_safetensors and not any(folder.glob("*.safetensors")):
+        raise RequestError(
+            f"model.path={path}: no .safetensors weights in this folder; convert them with "
+            "save_pretrained, or trust its pickles: model.use_safetensors=false"
+        )
+    return Source(path, trust_remote_code=model.trust_remote_code)
+
+
+def _hub(path: str, model: ModelConfig) -> Source:
+    """Ask the hub for the commit, so that every later request names the same one."""
+    offline, commit = constants.HF_HUB_OFFLINE, model.revision
+    if not offline:
+        try:
+            commit = HfApi().model_info(path, revision=model.revision, timeout=TIMEOUT_S).sha
+        except GatedRepoError as error:
+            raise RequestError(_gated(path)) from error
+        except RevisionNotFoundError as error:
+            raise RequestError(
+                f"model.revision={model.revision}: {path} has no such branch, tag or commit"
+            ) from error
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            raise RequestError(
+                f"model.path={path}: neither a folder nor a model on {constants.ENDPOINT}; check "
+                "the spelling, or log in with `hf auth login` if it is private"
+            ) from error
+        except Exception as error:  # whatever the HTTP library of the day raises for "no network"
+            log.info("%s could not be reached: %r", constants.ENDPOINT, error)
+            offline = True
+    try:
+        hf_hub_download(path, "config.json", revision=commit, local_files_only=offline)
+    except GatedRepoError as error:
+        raise RequestError(_gated(path)) from error
+    except (EntryNotFoundError, HFValidationError) as error:
+        if offline:
+            raise RunError(
+                f"model.path={path}: {constants.ENDPOINT} cannot be reached and nothing is cached; "
+                "connect once, set HF_ENDPOINT to a mirror, or use model=local with a folder"
+            ) from error
+        raise RequestError(f"model.path={path}: the repository has no config.json") from error
+    return Source(path, commit, offline, model.trust_remote_code)
+
+
+def _gated(path: str) -> str:
+    return (
+        f"model.path={path}: a gated model; accept its terms on {constants.ENDPOINT}/{path} "
+        "and log in with `hf auth login`, or set HF_TOKEN"
+    )

@@ -1,0 +1,111 @@
+"""Sparsity patterns: scores -> mask, and the checks of a mask.
+
+Notation (throughout the package): `weight: (out, in)`, `mask: (out, in)` bool, True = kept,
+`scores: (out, in)` float, small = prune first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.errors import RequestError
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """The `count` smallest entries of every row of `scores: (..., n)` as a bool mask.
+
+    Exactly `count` per row: among equal scores the leftmost go first, as a stable sort would
+    have it, but in linear time.
+    """
+    if count == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(count, dim=-1, keepdim=True).values
+    below, ties = scores < threshold, scores == threshold
+    wanted = count - below.sum(-1, keepdim=True)
+    return below | (ties & (ties.cumsum(-1) <= wanted))
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """A fraction `sparsity` of the weights is zero: `int(in * sparsity)` of every row."""
+
+    sparsity: float
+
+    def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
+        """Keep the largest scores, compared within a `row` or over the whole `matrix`."""
+        if scope == "matrix":
+            flat = scores.reshape(1, -1)
+            return ~smallest(flat, int(flat.shape[1] * self.sparsity)).reshape(scores.shape)
+        return ~smallest(scores, int(scores.shape[1] * self.sparsity))
+
+    def refuse_width(self, width: int, layer: str) -> None:
+        """Any width will do."""
+
+    def __str__(self) -> str:
+        return "unstructured"
+
+
+@dataclass(frozen=True)
+class NM:
+    """`n` kept of every `m` consecutive weights of a row (2:4 and 4:8 are the papers')."""
+
+    n: int
+    m: int
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.n / self.m
+
+    def groups(self, matrix: Tensor) -> Tensor:
+        """(out, in) -> (out, in / m, m)."""
+        return matrix.unflatten(1, (-1, self.m))
+
+    def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
+        """Keep the `n` largest scores of each group; a group is the only scope there is."""
+        return ~smallest(self.groups(scores), self.m - self.n).flatten(1)
+
+    def refuse_width(self, width: int, layer: str) -> None:
+        if width % self.m:
+            raise RequestError(
+                f"pattern={self}: {layer} has {width} inputs, not a multiple of {self.m}; "
+                f"choose a pattern whose M divides {width}, or pattern=unstructured"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+
+Pattern = Unstructured | NM
+
+
+def check_budget(before: Tensor, after: Tensor, pattern: Pattern) -> None:
+    """A refined mask keeps as many weights per row, and per group, as the mask it came from."""
+    if isinstance(pattern, NM):
+        before, after = pattern.groups(before), pattern.groups(after)
+    assert bool((before.sum(-1) == after.sum(-1)).all()), "refinement changed a budget"
+
+
+def parse(pattern: str, sparsity: float | None) -> Pattern:
+    """The pattern that the options `pattern` and `sparsity` describe together."""
+    if sparsity is not None and not 0 <= sparsity < 1:
+        raise RequestError(f"sparsity={sparsity}: expected a fraction in [0, 1), such as 0.6")
+    if pattern == "unstructured":
+        return Unstructured(0.5 if sparsity is None else sparsity)
+    match = re.fullmatch(r"(\d+):(\d+)", pattern)
+    if match is None:
+        raise RequestError(f"pattern={pattern}: expected 'unstructured' or N:M, such as 2:4")
+    kept_of = NM(int(match[1]), int(match[2]))
+    if not 0 < kept_of.n < kept_of.m:
+        raise RequestError(
+            f"pattern={pattern}: N:M keeps N of every M weights, so 0 < N < M, such as 2:4"
+        )
+    if sparsity is not None and abs(sparsity - kept_of.sparsity) > 1e-9:
+        raise RequestError(
+            f"sparsity={sparsity}: pattern={pattern} implies {kept_of.sparsity:g}; "
+            "leave sparsity out, or choose pattern=unstructured"
+        )
+    return kept_of

@@ -1,0 +1,109 @@
+"""A configuration, checked and turned into methods: everything that can be refused before a
+model or a data set is loaded is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from dsnot_exp.allocate import ALLOCATORS
+from dsnot_exp.config import Config, build
+from dsnot_exp.data.corpora import refuse_unknown
+from dsnot_exp.errors import RequestError
+from dsnot_exp.models.loading import DTYPES
+from dsnot_exp.patterns import Pattern, parse
+from dsnot_exp.prune import PRUNERS, Pruner
+from dsnot_exp.reconstruct import RECONSTRUCTORS, Keep
+from dsnot_exp.refine import REFINERS, Refiner
+from dsnot_exp.allocate.uniform import Uniform
+
+STAGES = ("dense", "pruned", "refined")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. `pruner` and `refiner` are None where there is nothing to do.
+
+    config: the configuration with `sparsity` settled
+    """
+
+    config: Config
+    pattern: Pattern
+    allocator: Uniform
+    pruner: Pruner | None
+    refiner: Refiner | None
+    reconstructor: Keep
+    device: torch.device
+
+    @property
+    def needs_calibration(self) -> bool:
+        methods = (self.pruner, self.refiner, self.reconstructor)
+        return any(method.needs for method in methods if method is not None)
+
+
+def make_plan(config: Config) -> Plan:
+    """Check every option; raises RequestError with the key, the value and the remedy."""
+    _check_numbers(config)
+    pattern = parse(config.pattern, config.sparsity)
+    prunes = config.prune["name"] != "none"
+    refines = prunes and config.refine["name"] != "none"
+    # Built even where it has nothing to do, so that a misspelt option is refused all the same.
+    pruner = build("prune", PRUNERS, config.prune) if prunes else None
+    refiner = build("refine", REFINERS, config.refine) if config.refine["name"] != "none" else None
+    for name in config.eval.perplexity:
+        refuse_unknown("eval.perplexity", name)
+    if prunes:
+        refuse_unknown("calib.dataset", config.calib.dataset)
+    return Plan(
+        config=replace(config, sparsity=pattern.sparsity if prunes else 0.0),
+        pattern=pattern,
+        allocator=build("allocate", ALLOCATORS, config.allocate),
+        pruner=pruner,
+        refiner=refiner if refines else None,
+        reconstructor=build("reconstruct", RECONSTRUCTORS, config.reconstruct),
+        device=_device(config.device),
+    )
+
+
+def _check_numbers(config: Config) -> None:
+    positive = {
+        "calib.samples": config.calib.samples,
+        "calib.seqlen": config.calib.seqlen,
+        "calib.batch_size": config.calib.batch_size,
+        "eval.seqlen": config.eval.seqlen,
+        "eval.batch_size": config.eval.batch_size,
+        "eval.limit": config.eval.limit,
+    }
+    for key, value in positive.items():
+        if value is not None and value < 1:
+            raise RequestError(f"{key}={value}: expected 1 or more")
+    for key in ("calib.seqlen", "eval.seqlen"):
+        if positive[key] == 1:
+            raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")
+    _check_choice("model.dtype", config.model.dtype, DTYPES)
+    _check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
+    for stage in config.eval.baselines:
+        _check_choice("eval.baselines", stage, STAGES[:2])
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RequestError(f"{key}={value}: choose from {', '.join(choices)}")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RequestError(f"device={name}: choose from auto, cpu, cuda, cuda:0, ...")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RequestError(
+            f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices that torch "
+            f"{torch.__version__} can use; choose device=cpu or auto"
+        )
+    return device

@@ -1,0 +1,110 @@
+"""Everything that a run needs besides the weights, and the checks that need more than options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from dsnot_exp.config import CalibConfig, EvalConfig
+from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, refuse_foreign_tokens
+from dsnot_exp.errors import RequestError
+from dsnot_exp.evaluate.zero_shot import task_manager
+from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.linears import get_weight, linears, matches, refuse_unprunable
+from dsnot_exp.models.loading import load_config, load_tokenizer, positions, skeleton
+from dsnot_exp.models.source import Source, locate
+from dsnot_exp.plan import Plan
+
+PAPER_SEQLEN = 2048
+TOKENS_PER_FORWARD = 4096
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads: the model's place, and tokens."""
+
+    source: Source
+    tokenizer: Any
+    calibration: list[Tensor]  # batches of token ids, (sequences, tokens)
+    evaluation: dict[str, Tensor]  # data set -> (blocks, tokens)
+    tasks: Any  # lm-eval's task manager; None without tasks
+
+
+def prepare(plan: Plan) -> tuple[Plan, Inputs]:
+    """The plan with its sequence lengths settled, and the inputs."""
+    source = locate(plan.config.model)
+    config = load_config(source)
+    plan = _settle_lengths(plan, positions(config))
+    if plan.pruner is not None:
+        refuse_what_cannot_be_pruned(plan, skeleton(source, config))
+    calib, evaluation = plan.config.calib, plan.config.eval
+    datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]
+    needs_text = evaluation.tasks or any(not d.endswith(".safetensors") for d in datasets)
+    tokenizer = load_tokenizer(source) if needs_text else None
+    vocabulary = config.get_text_config().vocab_size
+    return plan, Inputs(
+        source=source,
+        tokenizer=tokenizer,
+        calibration=_calibration(plan, tokenizer, vocabulary),
+        evaluation=_evaluation(evaluation, tokenizer, vocabulary),
+        tasks=task_manager(evaluation.tasks) if evaluation.tasks else None,
+    )
+
+
+def _settle_lengths(plan: Plan, most: int | None) -> Plan:
+    default = min(PAPER_SEQLEN, most or PAPER_SEQLEN)
+    calib = replace(plan.config.calib, seqlen=plan.config.calib.seqlen or default)
+    evaluation = replace(plan.config.eval, seqlen=plan.config.eval.seqlen or calib.seqlen)
+    for key, length in (("calib.seqlen", calib.seqlen), ("eval.seqlen", evaluation.seqlen)):
+        if most is not None and length is not None and length > most:
+            raise RequestError(f"{key}={length}: this model has {most} positions; at most {most}")
+    return replace(plan, config=replace(plan.config, calib=calib, eval=evaluation))
+
+
+def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
+    """Blocks that cannot be found, matrices in no linear layer, widths that M does not divide,
+    a `refine.skip` that matches nothing."""
+    options = plan.config.model
+    name, members = find_blocks(model, options.blocks)
+    names: set[str] = set()
+    for index, block in enumerate(members):
+        refuse_unprunable(block, f"{name}.{index}", options.dense)
+        for linear, module in linears(block).items():
+            layer = f"{name}.{index}.{linear}"
+            plan.allocator(layer, plan.pattern).refuse_width(get_weight(module).shape[1], layer)
+            names.add(linear)
+    for glob in plan.refiner.skip if plan.refiner is not None else []:
+        if not any(matches(linear, glob) for linear in names):
+            raise RequestError(
+                f"refine.skip={glob}: matches no linear layer of a block; choose from "
+                f"{', '.join(sorted(names))}"
+            )
+
+
+def _calibration(plan: Plan, tokenizer: Any, vocabulary: int) -> list[Tensor]:
+    if not plan.needs_calibration:
+        # The walker still needs one forward to learn what each block is called with.
+        return []
+    calib: CalibConfig = plan.config.calib
+    assert calib.seqlen is not None
+    tokens = calibration_tokens(
+        calib.dataset, calib.samples, calib.seqlen, plan.config.seed, tokenizer
+    )
+    refuse_foreign_tokens(f"calib.dataset={calib.dataset}", tokens, vocabulary)
+    return list(tokens.split(calib.batch_size or per_forward(calib.seqlen)))
+
+
+def _evaluation(evaluation: EvalConfig, tokenizer: Any, vocabulary: int) -> dict[str, Tensor]:
+    assert evaluation.seqlen is not None
+    blocks: dict[str, Tensor] = {}
+    for name in evaluation.perplexity:
+        blocks[name] = evaluation_tokens(name, evaluation.seqlen, tokenizer)
+        refuse_foreign_tokens(f"eval.perplexity={name}", blocks[name], vocabulary)
+    return blocks
+
+
+def per_forward(seqlen: int) -> int:
+    """Sequences per forward: about 4096 tokens, enough to fill a matrix product."""
+    return max(1, TOKENS_PER_FORWARD // seqlen)

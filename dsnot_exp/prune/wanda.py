@@ -1,0 +1,33 @@
+"""Wanda (Sun et al., ICLR 2024, arXiv 2306.11695): score |W_rk| * ||A_k||, compared per row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from dsnot_exp.patterns import Pattern
+from dsnot_exp.prune.base import Initial
+from dsnot_exp.statistics import InputStatistics
+
+
+def wanda_scores(weight: Tensor, statistics: InputStatistics) -> Tensor:
+    """|W_rk| * ||A_k||, (out, in), float32 (equation 1)."""
+    return weight.float().abs() * statistics.norm
+
+
+@dataclass(frozen=True)
+class Wanda:
+    needs: ClassVar[frozenset[str]] = frozenset({"norm"})
+
+    def __call__(
+        self,
+        weight: Tensor,
+        statistics: InputStatistics | None,
+        pattern: Pattern,
+        equal_rows: bool,
+    ) -> Initial:
+        assert statistics is not None, "Wanda needs the norm of its input"
+        scores = wanda_scores(weight, statistics)
+        return Initial(pattern.mask(scores), weight, scores)

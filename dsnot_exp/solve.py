@@ -1,0 +1,157 @@
+"""What the walker does to one block: prune, refine, reconstruct, and note the error per layer."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dsnot_exp.errors import RunError
+from dsnot_exp.models.linears import get_weight, matches, set_weight
+from dsnot_exp.patterns import Pattern, check_budget
+from dsnot_exp.plan import Plan
+from dsnot_exp.prune import Initial
+from dsnot_exp.refine import Refined, expected_error
+from dsnot_exp.statistics import GRAM, InputStatistics
+from dsnot_exp.walk import Block
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One linear layer: its budget, and its error before and after refinement.
+
+    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over the calibration
+    inputs. None where the statistics were not collected.
+    """
+
+    layer: str
+    weights: int
+    zeros: int
+    expected_before: float | None = None
+    expected_after: float | None = None
+    relative_before: float | None = None
+    relative_after: float | None = None
+    swaps: int = 0
+    cycles: int = 0
+
+    def reconstruction(self) -> dict[str, Any]:
+        return {k: v for k, v in asdict(self).items() if k not in ("weights", "zeros")}
+
+
+@dataclass
+class BlockSolver:
+    """Solves a block as the plan says; with `refine=False` the initial masks stay."""
+
+    plan: Plan
+    refine: bool
+    timed: Callable[[str], AbstractContextManager[None]]
+    on_layer: Callable[[str], None] = lambda layer: None
+    records: list[LayerRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._masks = hashlib.sha256()
+        self.refiner = self.plan.refiner if self.refine else None
+        methods = (self.plan.pruner, self.refiner, self.plan.reconstructor)
+        needs = frozenset().union(*(m.needs for m in methods if m is not None))
+        self.needs = needs | {GRAM} if needs and self.plan.config.relative_error else needs
+
+    @property
+    def masks_sha256(self) -> str:
+        """Over every layer's name, shape and mask, in the order of the walk."""
+        return self._masks.hexdigest()
+
+    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> None:
+        for name, module in block.linears.items():
+            layer = f"{block.name}.{name}"
+            self.on_layer(layer)
+            weight = get_weight(module)
+            record, sparse, mask = self._solve(name, layer, weight, statistics.get(name))
+            if not bool(torch.isfinite(sparse).all()):
+                raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
+            set_weight(module, sparse)
+            self.records.append(record)
+            self._masks.update(f"{layer}{tuple(mask.shape)}".encode())
+            self._masks.update(np.packbits(mask.cpu().numpy()).tobytes())
+
+    def _solve(
+        self, name: str, layer: str, weight: Tensor, statistics: InputStatistics | None
+    ) -> tuple[LayerRecord, Tensor, Tensor]:
+        """weight: (out, in) -> its record, its sparse weight and its mask, (out, in) both."""
+        pattern = self.plan.allocator(layer, self.plan.pattern)
+        with self.timed("prune"):
+            assert self.plan.pruner is not None
+            initial = self.plan.pruner(weight, statistics, pattern, self.refiner is not None)
+        with self.timed("refine"):
+            refined = self._refine(name, layer, weight, initial, statistics, pattern)
+        mask = initial.mask if refined is None else refined.mask
+        # A kept weight has its present value, a grown one comes back with its dense value.
+        sparse = torch.where(initial.mask, initial.weight, weight).masked_fill(~mask, 0)
+        with self.timed("reconstruct"):
+            sparse = self.plan.reconstructor(weight, sparse, mask, statistics)
+        record = LayerRecord(layer, mask.numel(), int((~mask).sum()))
+        if statistics is not None:
+            record = _measure(record, weight, initial, sparse, refined, statistics)
+        return record, sparse, mask
+
+    def _refine(
+        self,
+        name: str,
+        layer: str,
+        weight: Tensor,
+        initial: Initial,
+        statistics: InputStatistics | None,
+        pattern: Pattern,
+    ) -> Refined | None:
+        if self.refiner is None or any(matches(name, glob) for glob in self.refiner.skip):
+            return None
+        assert statistics is not None
+        # A generator of the layer's own: neither the order of jobs nor of layers plays a part.
+        seed = zlib.crc32(f"{self.plan.config.seed}:{layer}".encode())
+        generator = torch.Generator().manual_seed(seed)
+        refined = self.refiner(weight, initial, statistics, pattern, generator)
+        check_budget(initial.mask, refined.mask, pattern)
+        return refined
+
+
+def _measure(
+    record: LayerRecord,
+    weight: Tensor,
+    initial: Initial,
+    sparse: Tensor,
+    refined: Refined | None,
+    statistics: InputStatistics,
+) -> LayerRecord:
+    if refined is None:
+        before = after = expected_error(weight, initial, statistics)
+        swaps = torch.zeros_like(before)
+    else:
+        before, after, swaps = refined.error_before, refined.error_after, refined.swaps
+    pruned = initial.weight.masked_fill(~initial.mask, 0)
+    return LayerRecord(
+        record.layer,
+        record.weights,
+        record.zeros,
+        expected_before=float(before.abs().mean()),
+        expected_after=float(after.abs().mean()),
+        relative_before=relative_error(weight, pruned, statistics.gram),
+        relative_after=relative_error(weight, sparse, statistics.gram),
+        swaps=int(swaps.sum()),
+        cycles=int(swaps.max()),
+    )
+
+
+def relative_error(dense: Tensor, sparse: Tensor, gram: Tensor | None) -> float | None:
+    """||(W - W^)X||^2 / ||WX||^2 through X X^T: tr(D G D^T) / tr(W G W^T). dense, sparse: (out, in)."""
+    if gram is None:
+        return None
+    dense = dense.float()
+    lost = dense - sparse.float()
+    whole = float(((dense @ gram) * dense).sum(dtype=torch.float64))
+    return float(((lost @ gram) * lost).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0

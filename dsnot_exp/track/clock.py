@@ -1,0 +1,45 @@
+"""Seconds per phase, and the memory that a run took at most."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+PHASES = ("load", "calibrate", "prune", "refine", "reconstruct", "evaluate")
+
+
+class Clock:
+    """Adds up wall seconds by phase; a phase on a GPU ends when the GPU has finished."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start = time.perf_counter()
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.seconds[phase] += time.perf_counter() - begin
+
+    def timing(self) -> dict[str, float]:
+        total = time.perf_counter() - self.start
+        return {k: round(v, 3) for k, v in {**self.seconds, "total": total}.items()}
+
+    def memory(self) -> dict[str, int]:
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        cuda = self.device.type == "cuda"
+        on_device = torch.cuda.max_memory_allocated(self.device) if cuda else 0
+        return {"peak_rss_bytes": peak, "peak_device_bytes": on_device}

@@ -1,0 +1,126 @@
+"""What a run shows while it goes on, and the table at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from dsnot_exp.plan import STAGES
+
+log = logging.getLogger(__name__)
+console = Console(soft_wrap=True, highlight=False)
+
+
+class Display:
+    """One progress bar over everything the run does; every step also goes to the log."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[at]}"),
+            console=console,
+            transient=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Display]:
+        """A line with its own bar, `total` steps long."""
+        log.info("%s: %d steps", name, total)
+        before, self.task = self.task, self.progress.add_task(name, total=total, at="")
+        try:
+            yield self
+            self.progress.update(self.task, at="")
+        finally:
+            self.task = before
+
+    def at(self, what: str) -> None:
+        """Name what is being worked on, such as a layer."""
+        log.info("%s", what)
+        if self.task is not None:
+            self.progress.update(self.task, at=what)
+
+    def advance(self, steps: float = 1) -> None:
+        if self.task is not None:
+            self.progress.advance(self.task, steps)
+
+
+def say(line: str) -> None:
+    log.info("%s", line)
+    console.print(line, markup=False)
+
+
+def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) -> None:
+    """The closing table (dense / pruned / refined), sparsity, times, and where the files are."""
+    metrics = result["metrics"]
+    rows = [(f"perplexity {name}", values) for name, values in metrics["perplexity"].items()]
+    for task, stages in metrics["zero_shot"].items():
+        values = {stage: found.get("acc") for stage, found in stages.items()}
+        rows.append((f"accuracy {task}", values))
+    stages = [s for s in STAGES if any(v.get(s) is not None for _, v in rows)]
+    table = Table(title=folder.name, title_justify="left")
+    table.add_column("")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    for name, values in rows:
+        table.add_row(name, *[_number(name, values.get(stage)) for stage in stages])
+    if rows:
+        console.print(table)
+    for line in _closing_lines(result, folder, wandb):
+        say(line)
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name.startswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
+
+
+def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> Iterator[str]:
+    sparsity, timing = result["sparsity"], result["timing_s"]
+    yield (
+        f"sparsity  {sparsity['achieved']:.4f} of the linear layers' weights, "
+        f"{sparsity['of_all_block_weights']:.4f} of all matrices in the blocks"
+    )
+    rows = [r for r in result["metrics"]["reconstruction"] if r["expected_before"] is not None]
+    if rows and any(r["swaps"] for r in rows):
+        for kind in ("expected", "relative"):
+            if rows[0][f"{kind}_before"] is not None:
+                before = sum(r[f"{kind}_before"] for r in rows) / len(rows)
+                after = sum(r[f"{kind}_after"] for r in rows) / len(rows)
+                yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
+    yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05)
+    yield f"memory    {result['memory']['peak_rss_bytes'] / 2**30:.2f} GiB resident at most"
+    yield f"files     {folder}"
+    if wandb is not None:
+        yield f"wandb     {wandb}"

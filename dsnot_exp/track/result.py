@@ -1,0 +1,135 @@
+"""result.json: the contract with everything that reads results. Written once, atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dsnot_exp.paths import PACKAGE
+from dsnot_exp.plan import Plan
+from dsnot_exp.solve import LayerRecord
+
+if TYPE_CHECKING:
+    from dsnot_exp.experiment import Experiment
+
+SCHEMA = 1
+NAME = "result.json"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Temporary file, fsync, rename: whoever reads `path` sees all of it or none."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> Path:
+    path = folder / NAME
+    write_atomically(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    return path
+
+
+def finished(folder: Path, config_hash: str) -> dict[str, Any] | None:
+    """The result that `folder` already holds for this configuration, if it is whole."""
+    try:
+        result = json.loads((folder / NAME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = result.get("config_hash") == config_hash and result.get("schema") == SCHEMA
+    return result if same and result.get("status") == "finished" else None
+
+
+def sparsity_summary(
+    plan: Plan, records: list[LayerRecord], block_weights: int
+) -> dict[str, Any]:
+    """`of_all_block_weights` counts every matrix in the blocks, those left dense included."""
+    zeros, weights = sum(r.zeros for r in records), sum(r.weights for r in records)
+    return {
+        "target": plan.config.sparsity,
+        "achieved": zeros / weights if weights else 0.0,
+        "of_all_block_weights": zeros / block_weights if block_weights else 0.0,
+        "layers": {r.layer: r.zeros / r.weights for r in records},
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    packages = {"transformers": "transformers", "lm_eval": "lm_eval", "dsnot_exp": "dsnot_exp"}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{key: _version(package) for key, package in packages.items()},
+        "git": _git_commit(),
+        "device": f"{device} ({name})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, Any]:
+    """The whole of result.json."""
+    plan, facts, records = experiment.plan, dict(experiment.facts), experiment.records
+    block_weights = facts.pop("block_weights")
+    source = experiment.inputs.source
+    return {
+        "schema": SCHEMA,
+        "status": "finished",
+        "config": settled(plan),
+        "config_hash": identity,
+        "command": command,
+        "model": {
+            "name": plan.config.model.name,
+            "path": plan.config.model.path,
+            "revision": source.revision,
+            **facts,
+        },
+        "sparsity": sparsity_summary(plan, records, block_weights),
+        "masks_sha256": experiment.solver.masks_sha256 if experiment.solver else None,
+        "metrics": {
+            **experiment.metrics,
+            "reconstruction": [r.reconstruction() for r in records],
+        },
+        "timing_s": experiment.clock.timing(),
+        "memory": experiment.clock.memory(),
+        "environment": environment(plan.device),
+    }
+
+
+def settled(plan: Plan) -> dict[str, Any]:
+    """The resolved configuration as plain data."""
+    return asdict(plan.config)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ImportError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that ran, `-dirty` if it was changed; None outside a repository."""
+    if not (PACKAGE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
