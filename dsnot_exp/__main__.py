@@ -42,7 +42,9 @@ def main() -> NoReturn:
     """Exit code 0: finished; 1: a run failed; 2: the request makes no sense; 130: interrupted."""
     register_schema()
     OmegaConf.register_new_resolver("run_id", run_id, replace=True)
-    OmegaConf.register_new_resolver("sweeps_path", lambda: f"file://{beside_or_inside('sweeps').parent}", replace=True)
+    OmegaConf.register_new_resolver(
+        "sweeps_path", lambda: f"file://{beside_or_inside('sweeps').parent}", replace=True
+    )
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise; the user's wish is honoured below
     entry = hydra.main(

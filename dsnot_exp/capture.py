@@ -68,9 +68,7 @@ class _Recorder:
 
         return record
 
-    def _stand_in(
-        self, kind: type, states: Tensor, real: Callable[..., Any], call: Call
-    ) -> Any:
+    def _stand_in(self, kind: type, states: Tensor, real: Callable[..., Any], call: Call) -> Any:
         if kind not in self.extra:
             few = {"hidden_states": states} if call.by_name else {}
             output = real(*(() if few else (states,)), *call.args, **few, **call.kwargs)
@@ -141,11 +139,12 @@ def _replaced_forwards(blocks: nn.ModuleList, recorder: _Recorder) -> Iterator[N
 
 @contextmanager
 def _without_cache(model: nn.Module) -> Iterator[None]:
-    before = model.config.use_cache if hasattr(model.config, "use_cache") else None
+    config: Any = model.config
+    before = getattr(config, "use_cache", None)
     try:
         if before is not None:
-            model.config.use_cache = False
+            config.use_cache = False
         yield
     finally:
         if before is not None:
-            model.config.use_cache = before
+            config.use_cache = before

@@ -15,7 +15,7 @@ from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.loading import load_model
 from dsnot_exp.plan import STAGES, Plan, make_plan
-from dsnot_exp.prepare import Inputs, per_forward, prepare
+from dsnot_exp.prepare import per_forward, prepare
 from dsnot_exp.solve import BlockSolver
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
@@ -94,7 +94,7 @@ class Experiment:
             model = load_model(
                 self.inputs.source, options.dtype, options.use_safetensors, self.plan.device
             )
-            name, blocks = find_blocks(model, options.blocks)
+            blocks = find_blocks(model, options.blocks)[1]
         matrices = [p for p in blocks.parameters() if p.dim() > 1]
         self.facts = {
             "parameters": model.num_parameters(),
@@ -130,7 +130,12 @@ class Experiment:
         with self.clock("evaluate"), self.display.phase("zero-shot", len(options.tasks)) as display:
             display.at(f"{', '.join(options.tasks)}, {stage}")
             found = zero_shot(
-                model, inputs.tokenizer, options.tasks, inputs.tasks, options.limit, options.batch_size
+                model,
+                inputs.tokenizer,
+                options.tasks,
+                inputs.tasks,
+                options.limit,
+                options.batch_size,
             )
             display.advance(len(options.tasks))
         for task, values in found.items():

@@ -17,5 +17,5 @@ def beside_or_inside(name: str) -> Path:
 
 
 def cache() -> Path:
-    """Where derived data (tinyworld's task items) is built: DSNOT_EXP_CACHE, or the user's cache."""
+    """Where tinyworld's task items are built: DSNOT_EXP_CACHE, or the user's cache."""
     return Path(os.environ.get("DSNOT_EXP_CACHE") or platformdirs.user_cache_dir("dsnot_exp"))

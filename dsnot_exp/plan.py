@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dsnot_exp.allocate import ALLOCATORS
+from dsnot_exp.allocate.uniform import Uniform
 from dsnot_exp.config import Config, build
 from dsnot_exp.data.corpora import refuse_unknown
 from dsnot_exp.errors import RequestError
@@ -16,7 +17,6 @@ from dsnot_exp.patterns import Pattern, parse
 from dsnot_exp.prune import PRUNERS, Pruner
 from dsnot_exp.reconstruct import RECONSTRUCTORS, Keep
 from dsnot_exp.refine import REFINERS, Refiner
-from dsnot_exp.allocate.uniform import Uniform
 
 STAGES = ("dense", "pruned", "refined")
 

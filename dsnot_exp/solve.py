@@ -148,7 +148,7 @@ def _measure(
 
 
 def relative_error(dense: Tensor, sparse: Tensor, gram: Tensor | None) -> float | None:
-    """||(W - W^)X||^2 / ||WX||^2 through X X^T: tr(D G D^T) / tr(W G W^T). dense, sparse: (out, in)."""
+    """||(W - W^)X||^2 / ||WX||^2 as tr(D G D^T) / tr(W G W^T); dense, sparse: (out, in)."""
     if gram is None:
         return None
     dense = dense.float()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,11 @@ Fetch = Callable[[nn.Module], AbstractContextManager[nn.Module]]
 
 
 @contextmanager
+def _untimed(phase: str) -> Iterator[None]:
+    yield
+
+
+@contextmanager
 def resident(block: nn.Module) -> Iterator[nn.Module]:
     """A block that already is where it is used."""
     yield block
@@ -62,7 +67,7 @@ def walk(
     solver: Solver,
     fetch: Fetch = resident,
     on_block: Callable[[], None] = lambda: None,
-    timed: Callable[[str], AbstractContextManager[None]] = lambda phase: _no_clock(),
+    timed: Callable[[str], AbstractContextManager[None]] = _untimed,
 ) -> list[Tensor]:
     """Solve every block in order, each on the outputs of the sparse ones before it.
 
@@ -115,9 +120,7 @@ class Listener:
 
     def __enter__(self) -> Listener:
         self.handles = [
-            module.register_forward_pre_hook(
-                lambda _, args, name=name: self._count(name, args[0])  # type: ignore[misc]
-            )
+            module.register_forward_pre_hook(lambda _, args, name=name: self._count(name, args[0]))
             for name, module in self.block.linears.items()
         ]
         return self
@@ -155,8 +158,7 @@ class Listener:
         missing = self.block.linears.keys() - self.leader.keys()
         if missing:
             raise RunError(
-                f"{self.block.name}.{min(missing)}: saw no calibration input; "
-                "raise calib.samples"
+                f"{self.block.name}.{min(missing)}: saw no calibration input; raise calib.samples"
             )
         return {name: leaders[self.leader[name]] for name in self.block.linears}
 
@@ -164,11 +166,8 @@ class Listener:
 def _same(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors are views of the same numbers."""
     return (
-        a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride()
+        a.data_ptr() == b.data_ptr()
+        and a.shape == b.shape
+        and a.stride() == b.stride()
         and a._version == b._version
     )
-
-
-@contextmanager
-def _no_clock() -> Iterator[None]:
-    yield

@@ -29,9 +29,7 @@ def task_manager(tasks: list[str]) -> Any:
             f"{folder} cannot be written ({error.strerror}); set DSNOT_EXP_CACHE to a folder for "
             "tinyworld's task items"
         ) from error
-    manager = TaskManager(
-        include_path=str(folder), include_defaults=not set(tasks) <= set(own)
-    )
+    manager = TaskManager(include_path=str(folder), include_defaults=not set(tasks) <= set(own))
     unknown = [task for task in tasks if not manager.match_tasks([task])]
     if unknown:
         raise RequestError(
@@ -49,7 +47,7 @@ def zero_shot(
     limit: int | None,
     batch_size: int | None,
 ) -> dict[str, dict[str, Any]]:
-    """task -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version, items}, as far as it has them."""
+    """task -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version, items}."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 

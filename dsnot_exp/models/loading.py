@@ -29,8 +29,8 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(**source.arguments())
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise RequestError(
-            f"model.path={source.path}: its tokenizer does not load ({_line(error)}); use tokenised "
-            ".safetensors files for calib.dataset and eval.perplexity, and no zero-shot tasks"
+            f"model.path={source.path}: its tokenizer does not load ({_line(error)}); use "
+            "tokenised .safetensors files for calib.dataset and eval.perplexity, and no zero-shot tasks"
         ) from error
 
 

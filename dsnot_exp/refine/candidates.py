@@ -20,9 +20,7 @@ class Queue:
     column, value, valid, taken: (sides, out, length); head: (sides, out).
     """
 
-    def __init__(
-        self, cost: Tensor, eligible: list[Tensor], value: Tensor, length: int
-    ) -> None:
+    def __init__(self, cost: Tensor, eligible: list[Tensor], value: Tensor, length: int) -> None:
         """`cost: (out, in)`: lowest first. `eligible`: a mask (out, in) per side.
         `value: (out, in)`: the contribution that a move adds to or takes from the error."""
         length = min(length, cost.shape[1])

@@ -64,10 +64,10 @@ class DSnoT:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)}: choose from {', '.join(choices)}"
-                )
-        if self.max_cycles < 0 or (self.max_cycles >= 1 and self.max_cycles != int(self.max_cycles)):
+                raise ValueError(f"{name}={getattr(self, name)}: choose from {', '.join(choices)}")
+        if self.max_cycles < 0 or (
+            self.max_cycles >= 1 and self.max_cycles != int(self.max_cycles)
+        ):
             raise ValueError(
                 f"max_cycles={self.max_cycles}: expected a whole number of cycles, 0 or more, "
                 "or a fraction of the row below 1"
@@ -128,7 +128,9 @@ class DSnoT:
         else:
             score = unsigned_scores(self.grow, weight, statistics, generator)
         if self.grow.startswith("mean"):
-            return Queue(-score, [candidates & (value > 0), candidates & (value < 0)], value, length)
+            return Queue(
+                -score, [candidates & (value > 0), candidates & (value < 0)], value, length
+            )
         return Queue(-score, [candidates], value, length)
 
     def _prune_queue(
@@ -151,9 +153,7 @@ class DSnoT:
         cost = unsigned_scores(kind, initial.weight, statistics, generator)
         if kind == self.prune:
             return Queue(cost, [initial.mask], value, length)
-        return Queue(
-            cost, [initial.mask & (value < 0), initial.mask & (value > 0)], value, length
-        )
+        return Queue(cost, [initial.mask & (value < 0), initial.mask & (value > 0)], value, length)
 
 
 def unsigned_scores(
@@ -192,11 +192,9 @@ def run_cycles(
         swap = active & has_pruned
         if flip_stops:
             swap &= after.sign() == first_sign
-        if isinstance(prune, GroupQueue):
-            # A group with nothing left to prune: pass over this candidate, it is not the last.
-            active = swap | (active & ~has_pruned)
-        else:
-            active = swap
+        # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
+        passed = active & ~has_pruned & isinstance(prune, GroupQueue)
+        active = swap | passed
         if not bool(active.any()):
             return error, swaps
         error = torch.where(swap, after, error)

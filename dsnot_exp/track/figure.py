@@ -20,7 +20,9 @@ def error_figure(records: list[LayerRecord], title: str, path: Path) -> Path | N
     panels = [("expected", "expected error: mean |e_r|")]
     if rows[0].relative_before is not None:
         panels.append(("relative", "relative error: ‖(W−Ŵ)X‖² / ‖WX‖²"))
-    figure = Figure(figsize=(min(24, 4 + 0.22 * len(rows)), 3.2 * len(panels)), layout="constrained")
+    figure = Figure(
+        figsize=(min(24, 4 + 0.22 * len(rows)), 3.2 * len(panels)), layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     places = list(range(len(rows)))
@@ -38,8 +40,6 @@ def error_figure(records: list[LayerRecord], title: str, path: Path) -> Path | N
     axes[0].legend(frameon=False)
     axes[0].set_title(title)
     step = max(1, len(rows) // 60)
-    axes[-1].set_xticks(
-        places[::step], [r.layer for r in rows][::step], rotation=90, fontsize=7
-    )
+    axes[-1].set_xticks(places[::step], [r.layer for r in rows][::step], rotation=90, fontsize=7)
     figure.savefig(path, dpi=130)
     return path

@@ -56,9 +56,7 @@ def finished(folder: Path, config_hash: str) -> dict[str, Any] | None:
     return result if same and result.get("status") == "finished" else None
 
 
-def sparsity_summary(
-    plan: Plan, records: list[LayerRecord], block_weights: int
-) -> dict[str, Any]:
+def sparsity_summary(plan: Plan, records: list[LayerRecord], block_weights: int) -> dict[str, Any]:
     """`of_all_block_weights` counts every matrix in the blocks, those left dense included."""
     zeros, weights = sum(r.zeros for r in records), sum(r.weights for r in records)
     return {

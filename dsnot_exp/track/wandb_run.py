@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dsnot_exp.config import WandbConfig
 
@@ -33,7 +33,7 @@ def mirror(options: WandbConfig, folder: Path, result: dict[str, Any], figure: P
 
     try:
         with wandb.init(
-            mode=options.mode,
+            mode=cast(Any, options.mode),
             project=options.project,
             entity=options.entity,
             group=options.group or result["config"]["sweep"],

@@ -1,0 +1,71 @@
+"""A toy of every model family, from its real configuration class, with random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+VOCABULARY = 96
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GQA = SMALL | {"num_key_value_heads": 2}
+HEAD = GQA | {"head_dim": 8}
+SLIDING = HEAD | {
+    "sliding_window": 6,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
+MOE = {"num_experts_per_tok": 2, "num_local_experts": 4, "num_experts": 4}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": SMALL,
+    "llama-gqa": GQA,
+    "opt": SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "gpt2": {
+        "vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64,
+        "bos_token_id": 1, "eos_token_id": 2,
+    },
+    "gpt_neox": SMALL,
+    "falcon": SMALL,
+    "bloom": {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 3, "n_head": 4},
+    "mistral": GQA | {"sliding_window": 6},
+    "qwen2": GQA,
+    "qwen3": HEAD,
+    "gemma2": SLIDING | {"query_pre_attn_scalar": 8},
+    "gemma3_text": SLIDING | {"query_pre_attn_scalar": 8},
+    "phi3": GQA,
+    "olmo2": GQA,
+    "gpt_oss": SLIDING | MOE,
+    "cohere2": SLIDING,
+    "mixtral": GQA | MOE,
+    "qwen3_moe": HEAD | MOE | {"moe_intermediate_size": 16, "decoder_sparse_step": 1},
+}  # fmt: skip
+
+
+def build(family: str, attention: str = "sdpa", seed: int = 0, **changes: Any) -> Any:
+    """A float32 model in evaluation mode. Biases and norms are random too: a walker that forgot
+    one would be noticed."""
+    config = AutoConfig.for_model(family.split("-")[0], **(FAMILIES[family] | changes))
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation=attention, dtype=torch.float32
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval().requires_grad_(False)
+
+
+def tokens(sequences: int, length: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(3, VOCABULARY, (sequences, length), generator=generator)

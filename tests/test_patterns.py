@@ -1,0 +1,99 @@
+"""Exact budgets, ties, and what a pattern refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dsnot_exp.errors import RequestError
+from dsnot_exp.patterns import NM, Unstructured, check_budget, parse, smallest
+
+
+def by_full_sort(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """The slow twin of `smallest`: a stable sort of the whole row."""
+    order = scores.sort(dim=-1, stable=True).indices[..., :count]
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, True)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 19, 20])
+def test_smallest_is_a_stable_sort(count: int, generator: torch.Generator) -> None:
+    scores = torch.randint(-3, 4, (50, 20), generator=generator).float()  # many ties
+    scores[3:9] *= -0.0
+    scores[5, 4] = -torch.inf
+    scores[6, ::2] = torch.inf
+    assert torch.equal(smallest(scores, count), by_full_sort(scores, count))
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.29, 0.5, 0.6, 0.7, 0.999])
+def test_unstructured_budget_is_exact_in_every_row(
+    sparsity: float, generator: torch.Generator
+) -> None:
+    scores = torch.randint(0, 5, (30, 100), generator=generator).float()
+    mask = Unstructured(sparsity).mask(scores)
+    assert ((~mask).sum(1) == int(100 * sparsity)).all()
+
+
+def test_the_scope_of_a_matrix_compares_all_weights(generator: torch.Generator) -> None:
+    scores = torch.rand(10, 30, generator=generator) + torch.arange(10.0).unsqueeze(1)
+    mask = Unstructured(0.5).mask(scores, "matrix")
+    assert not mask[:5].any()
+    assert mask[5:].all()
+
+
+@pytest.mark.parametrize("pattern", [NM(2, 4), NM(4, 8), NM(1, 4), NM(3, 4), NM(1, 2)])
+def test_nm_keeps_n_of_every_m(pattern: NM, generator: torch.Generator) -> None:
+    scores = torch.randint(0, 3, (20, 48), generator=generator).float()
+    mask = pattern.mask(scores)
+    assert (mask.reshape(20, -1, pattern.m).sum(-1) == pattern.n).all()
+    groups, kept = scores.reshape(-1, pattern.m), mask.reshape(-1, pattern.m)
+    for group, k in zip(groups, kept, strict=True):
+        assert group[k].min() >= group[~k].max()
+
+
+def test_a_drifted_budget_is_noticed() -> None:
+    before = torch.tensor([[True, False, True, False]])
+    across = torch.tensor([[True, True, False, False]])
+    check_budget(before, across, Unstructured(0.5))
+    with pytest.raises(AssertionError):
+        check_budget(before, across, NM(1, 2))
+    with pytest.raises(AssertionError):
+        check_budget(before, torch.ones(1, 4, dtype=torch.bool), Unstructured(0.5))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sparsity", "expected"),
+    [
+        ("unstructured", None, Unstructured(0.5)),
+        ("unstructured", 0.6, Unstructured(0.6)),
+        ("2:4", None, NM(2, 4)),
+        ("4:8", 0.5, NM(4, 8)),
+        ("1:4", 0.75, NM(1, 4)),
+    ],
+)
+def test_parse(pattern: str, sparsity: float | None, expected: object) -> None:
+    assert parse(pattern, sparsity) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sparsity", "words"),
+    [
+        ("unstructured", 1.5, "sparsity=1.5"),
+        ("unstructured", 1.0, "sparsity=1.0"),
+        ("unstructured", -0.1, "sparsity=-0.1"),
+        ("unstructured", float("nan"), "sparsity=nan"),
+        ("4:2", None, "pattern=4:2"),
+        ("0:4", None, "pattern=0:4"),
+        ("4:4", None, "pattern=4:4"),
+        ("2-4", None, "pattern=2-4"),
+        ("2:4", 0.7, "sparsity=0.7: pattern=2:4 implies 0.5"),
+    ],
+)
+def test_parse_refuses(pattern: str, sparsity: float | None, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        parse(pattern, sparsity)
+
+
+def test_a_width_that_m_does_not_divide_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"pattern=2:4: h\.0\.fc has 30 inputs"):
+        NM(2, 4).refuse_width(30, "h.0.fc")
+    NM(2, 4).refuse_width(32, "h.0.fc")

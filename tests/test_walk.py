@@ -1,0 +1,150 @@
+"""The walker against the models' own forwards, and its statistics against direct ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+
+from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.linears import get_weight, linears, set_weight
+from dsnot_exp.statistics import GRAM, MOMENTS, Accumulator
+from dsnot_exp.walk import Block, walk
+from tests.families import FAMILIES, build, tokens
+
+
+@dataclass
+class Watch:
+    """A solver that leaves the block alone and keeps what it was shown."""
+
+    needs: frozenset[str] = frozenset()
+    seen: dict[str, dict] = field(default_factory=dict)
+
+    def __call__(self, block: Block, statistics: dict) -> None:
+        self.seen[block.name] = statistics
+
+
+def last_block_output(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    """What the model's own forward makes of its last block."""
+    blocks, outputs = find_blocks(model)[1], []
+    handle = blocks[-1].register_forward_hook(lambda m, a, out: outputs.append(out))
+    model(input_ids=ids, use_cache=False)
+    handle.remove()
+    return outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
+
+
+EAGER_ONLY = {"bloom", "gemma2", "gpt_oss"}  # transformers has no sdpa for these
+CASES = [(f, a) for f in FAMILIES for a in ("sdpa", "eager") if a == "eager" or f not in EAGER_ONLY]
+
+
+@pytest.mark.parametrize(("family", "attention"), CASES)
+def test_walking_equals_the_models_own_forward(family: str, attention: str) -> None:
+    model = build(family, attention)
+    batches = [tokens(2, 20, seed=1), tokens(1, 20, seed=2)]
+    outputs = walk(model, find_blocks(model), batches, Watch(MOMENTS))
+    for ids, output in zip(batches, outputs, strict=True):
+        torch.testing.assert_close(output, last_block_output(model, ids), rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_run_twice_per_batch_plus_once_per_class_to_learn_its_return_type() -> None:
+    model, counts = build("llama"), [0, 0, 0]
+    for index, block in enumerate(find_blocks(model)[1]):
+
+        def count(*_: object, index: int = index) -> None:
+            counts[index] += 1
+
+        block.self_attn.register_forward_hook(count)
+    batches = [tokens(2, 8, seed=s) for s in range(4)]
+    walk(model, find_blocks(model), batches, Watch(MOMENTS))
+    assert counts == [2 * 4 + 1, 2 * 4, 2 * 4]
+
+
+def test_without_statistics_a_block_runs_once_per_batch() -> None:
+    model, count = build("llama"), []
+    find_blocks(model)[1][1].self_attn.register_forward_hook(lambda *_: count.append(1))
+    walk(model, find_blocks(model), [tokens(2, 8), tokens(2, 8)], Watch())
+    assert len(count) == 2
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "opt", "gpt2", "falcon", "phi3", "mixtral"])
+def test_statistics_of_every_linear_are_those_of_its_own_input(family: str) -> None:
+    model, inputs = build(family), {}
+    name, blocks = find_blocks(model)
+    for index, block in enumerate(blocks):
+        for linear, module in linears(block).items():
+            key = f"{name}.{index}.{linear}"
+
+            def keep(_: object, args: tuple, key: str = key) -> None:
+                inputs.setdefault(key, []).append(args[0].reshape(2, 10, -1).clone())
+
+            module.register_forward_pre_hook(keep)
+    batches = [tokens(2, 10, seed=1), tokens(2, 10, seed=2)]
+    for ids in batches:
+        model(input_ids=ids, use_cache=False)
+    own = {key: list(value) for key, value in inputs.items()}
+    watch = Watch(MOMENTS | {GRAM})
+    walk(model, find_blocks(model), batches, watch)
+    for index in range(len(blocks)):
+        for linear, found in watch.seen[f"{name}.{index}"].items():
+            x = torch.cat(own[f"{name}.{index}.{linear}"])
+            torch.testing.assert_close(found.mean, x.mean((0, 1)), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found.var, x.var((0, 1), correction=0), rtol=1e-4, atol=1e-5)
+            flat = x.flatten(0, 1)
+            torch.testing.assert_close(found.gram, flat.T @ flat / 40, rtol=1e-4, atol=1e-4)
+
+
+def test_each_distinct_input_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    update = Accumulator.update
+    monkeypatch.setattr(
+        Accumulator, "update", lambda self, x: (counted.append(x.shape), update(self, x))
+    )
+    model = build("llama")
+    walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
+    assert len(counted) == 3 * 4  # qkv, o, gate and up, down
+
+
+def test_the_next_block_sees_the_sparse_one() -> None:
+    class Zero(Watch):
+        def __call__(self, block: Block, statistics: dict) -> None:
+            super().__call__(block, statistics)
+            for module in block.linears.values():
+                set_weight(module, torch.zeros_like(get_weight(module)))
+
+    model, sparse = build("llama"), build("llama")
+    ids = tokens(2, 12)
+    walk(model, find_blocks(model), [ids], zero := Zero(MOMENTS))
+    for module in linears(sparse.model.layers[0]).values():
+        module.weight.zero_()
+    walk(sparse, find_blocks(sparse), [ids], watch := Watch(MOMENTS))
+    first = "self_attn.q_proj"
+    for name in ("model.layers.0", "model.layers.1"):
+        assert torch.equal(zero.seen[name][first].mean, watch.seen[name][first].mean)
+
+
+def test_hooks_and_forwards_are_gone_afterwards() -> None:
+    model = build("llama")
+    walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
+    for module in model.modules():
+        assert not module._forward_pre_hooks
+        assert "forward" not in module.__dict__
+
+
+def test_nan_activations_name_the_layer() -> None:
+    model = build("llama")
+    model.model.layers[1].input_layernorm.weight.fill_(torch.nan)
+    with pytest.raises(RunError, match=r"model\.layers\.1\.self_attn\.q_proj.*NaN"):
+        walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
+
+
+def test_a_model_without_known_blocks_is_refused_by_name_with_the_remedy() -> None:
+    model = build("llama")
+    model._no_split_modules = set()
+    with pytest.raises(RequestError, match=r"LlamaForCausalLM.*model\.blocks=.*model\.layers"):
+        find_blocks(model)
+    assert find_blocks(model, "model.layers")[0] == "model.layers"
+    with pytest.raises(RequestError, match=r"model\.blocks=model\.towers"):
+        find_blocks(model, "model.towers")
