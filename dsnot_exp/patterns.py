@@ -24,6 +24,9 @@ def smallest(scores: Tensor, count: int) -> Tensor:
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     threshold = scores.kthvalue(count, dim=-1, keepdim=True).values
+    chosen = scores <= threshold
+    if bool((chosen.sum(-1) == count).all()):
+        return chosen
     below, ties = scores < threshold, scores == threshold
     wanted = count - below.sum(-1, keepdim=True)
     return below | (ties & (ties.cumsum(-1) <= wanted))

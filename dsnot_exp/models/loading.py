@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from dsnot_exp.errors import RequestError, RunError
 from dsnot_exp.models.source import Source
 
+# Else transformers asks a service on the web to convert a repository that has pickles only.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -30,7 +33,7 @@ def load_tokenizer(source: Source) -> Any:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise RequestError(
             f"model.path={source.path}: its tokenizer does not load ({_line(error)}); use "
-            "tokenised .safetensors files for calib.dataset and eval.perplexity, and no zero-shot tasks"
+            "tokenised .safetensors files for calib.dataset and eval.perplexity, and no tasks"
         ) from error
 
 
@@ -77,5 +80,7 @@ def positions(config: Any) -> int | None:
 
 
 def _line(error: BaseException) -> str:
-    first = str(error).strip().splitlines()
-    return (first[0] if first else type(error).__name__)[:200]
+    text = str(error).strip()
+    first = (text.splitlines() or [type(error).__name__])[0][:200]
+    allow = "; model.trust_remote_code=true allows it" if "trust_remote_code=True" in text else ""
+    return first + allow

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -71,50 +73,79 @@ def _folder(path: str, model: ModelConfig) -> Source:
             f"model.path={path}: no model folder; it needs a config.json with a model_type, "
             "as save_pretrained writes it"
         )
-    if model.use_safetensors and not any(folder.glob("*.safetensors")):
-        raise RequestError(
-            f"model.path={path}: no .safetensors weights in this folder; convert them with "
-            "save_pretrained, or trust its pickles: model.use_safetensors=false"
-        )
+    if model.use_safetensors:
+        _refuse_pickles(path, [file.name for file in folder.iterdir()])
     return Source(path, trust_remote_code=model.trust_remote_code)
 
 
 def _hub(path: str, model: ModelConfig) -> Source:
-    """Ask the hub for the commit, so that every later request names the same one."""
-    offline, commit = constants.HF_HUB_OFFLINE, model.revision
-    if not offline:
-        try:
-            commit = HfApi().model_info(path, revision=model.revision, timeout=TIMEOUT_S).sha
-        except GatedRepoError as error:
-            raise RequestError(_gated(path)) from error
-        except RevisionNotFoundError as error:
-            raise RequestError(
-                f"model.revision={model.revision}: {path} has no such branch, tag or commit"
-            ) from error
-        except (RepositoryNotFoundError, HFValidationError) as error:
-            raise RequestError(
-                f"model.path={path}: neither a folder nor a model on {constants.ENDPOINT}; check "
-                "the spelling, or log in with `hf auth login` if it is private"
-            ) from error
-        except Exception as error:  # whatever the HTTP library of the day raises for "no network"
-            log.info("%s could not be reached: %r", constants.ENDPOINT, error)
-            offline = True
+    """Find the commit, so that every later request names the same one; without the hub, the commit
+    that was cached under this revision."""
     try:
-        hf_hub_download(path, "config.json", revision=commit, local_files_only=offline)
+        found = _ask(path, model.revision)
+        offline = found is None
+        config = hf_hub_download(
+            path, "config.json", revision=model.revision, local_files_only=offline
+        )
     except GatedRepoError as error:
         raise RequestError(_gated(path)) from error
-    except (EntryNotFoundError, HFValidationError) as error:
-        if offline:
-            raise RunError(
-                f"model.path={path}: {constants.ENDPOINT} cannot be reached and nothing is cached; "
-                "connect once, set HF_ENDPOINT to a mirror, or use model=local with a folder"
-            ) from error
+    except RevisionNotFoundError as error:
+        raise RequestError(
+            f"model.revision={model.revision}: {path} has no such branch, tag or commit"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise RequestError(
+            f"model.path={path}: neither a folder nor a model on {constants.ENDPOINT}; check "
+            "the spelling, or log in with `hf auth login` if it is private"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise RunError(_unreachable(path)) from error
+    except EntryNotFoundError as error:
         raise RequestError(f"model.path={path}: the repository has no config.json") from error
+    if model.use_safetensors and found is not None and found.siblings:
+        _refuse_pickles(path, [file.rfilename for file in found.siblings])
+    commit = Path(config).parent.name  # .../snapshots/<commit>/config.json
     return Source(path, commit, offline, model.trust_remote_code)
+
+
+def _ask(path: str, revision: str | None) -> ModelInfo | None:
+    """What the hub says of the model; None where the hub cannot be reached."""
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        return HfApi().model_info(path, revision=revision, timeout=TIMEOUT_S)
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        raise
+    except Exception as error:  # whatever the HTTP library of the day raises for "no network"
+        if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
+            raise RequestError(
+                f"model.path={path}: {constants.ENDPOINT} refuses your token; log in again with "
+                "`hf auth login`, or correct HF_TOKEN"
+            ) from error
+        log.info("%s could not be reached: %r", constants.ENDPOINT, error)
+        return None
+
+
+def _refuse_pickles(path: str, files: list[str]) -> None:
+    if not any(name.endswith(".safetensors") for name in files):
+        raise RequestError(
+            f"model.path={path}: no .safetensors weights there; convert them with "
+            "save_pretrained, or trust its pickles: model.use_safetensors=false"
+        )
 
 
 def _gated(path: str) -> str:
     return (
         f"model.path={path}: a gated model; accept its terms on {constants.ENDPOINT}/{path} "
         "and log in with `hf auth login`, or set HF_TOKEN"
+    )
+
+
+def _unreachable(path: str) -> str:
+    why = f"{constants.ENDPOINT} cannot be reached"
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE is set"
+    return (
+        f"model.path={path}: {why} and nothing is cached; connect once, set HF_ENDPOINT to a "
+        "mirror, or use model=local with a folder"
     )

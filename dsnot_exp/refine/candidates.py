@@ -17,19 +17,35 @@ class Queue:
 
     A side is the sign of the row's error: 0 where e_r > 0, 1 where e_r < 0. Criteria that do not
     look at the sign have one side for both.
-    column, value, valid, taken: (sides, out, length); head: (sides, out).
+    column, value, valid, taken: (sides, out, length); head: (sides, out); available: (out,).
     """
 
-    def __init__(self, cost: Tensor, eligible: list[Tensor], value: Tensor, length: int) -> None:
+    def __init__(
+        self,
+        cost: Tensor,
+        eligible: list[Tensor],
+        value: Tensor,
+        length: int,
+        run_on: bool = False,
+    ) -> None:
         """`cost: (out, in)`: lowest first. `eligible`: a mask (out, in) per side.
-        `value: (out, in)`: the contribution that a move adds to or takes from the error."""
+        `value: (out, in)`: the contribution that a move adds to or takes from the error.
+        `run_on`: a side that is used up goes on into the other's candidates, from the far end:
+        the sides are then one row of candidates, taken from both ends until they meet."""
         length = min(length, cost.shape[1])
         columns = [self._cheapest(cost, side, length) for side in eligible]
-        self.column = torch.stack(columns)
+        valid = [side.gather(1, c) for side, c in zip(eligible, columns, strict=True)]
+        self.available = torch.full_like(columns[0][:, 0], 2 * length)
+        if run_on:
+            for own, other in ((0, 1), (1, 0)):
+                beyond = self._cheapest(-cost, eligible[other], length)
+                column = torch.cat([columns[own], beyond], 1)
+                fits = torch.cat([valid[own], eligible[other].gather(1, beyond)], 1)
+                order = fits.logical_not().sort(dim=1, stable=True).indices[:, :length]
+                columns[own], valid[own] = column.gather(1, order), fits.gather(1, order)
+            self.available = (eligible[0] | eligible[1]).sum(1)
+        self.column, self.valid = torch.stack(columns), torch.stack(valid)
         self.value = torch.stack([value.gather(1, c) for c in columns]).double()
-        self.valid = torch.stack(
-            [side.gather(1, c) for side, c in zip(eligible, columns, strict=True)]
-        )
         self.length = length
         self.head = torch.zeros(self.column.shape[:2], dtype=torch.int64, device=cost.device)
         self.taken = torch.zeros_like(self.valid)
@@ -39,8 +55,16 @@ class Queue:
         """The columns (out, length) of the lowest cost, in its order, leftmost first among equals;
         columns that are not eligible fill up the end."""
         cost = cost.masked_fill(~eligible, torch.inf)
-        column = smallest(cost, length).nonzero()[:, 1].reshape(len(cost), length)
-        return column.gather(1, cost.gather(1, column).sort(dim=1, stable=True).indices)
+        lowest = cost.topk(min(length + 1, cost.shape[1]), dim=1, largest=False)
+        column = lowest.indices[:, :length]
+        ties = lowest.values[:, 1:] == lowest.values[:, :-1]
+        tied = (ties & (lowest.values[:, 1:] < torch.inf)).any(1).nonzero()[:, 0]
+        if len(tied):  # topk leaves the order of equals open
+            cost = cost[tied]
+            stable = smallest(cost, length).nonzero()[:, 1].reshape(len(tied), length)
+            order = cost.gather(1, stable).sort(dim=1, stable=True).indices
+            column[tied] = stable.gather(1, order)
+        return column
 
     def _side(self, negative: Tensor) -> Tensor:
         return negative.long() if len(self.column) == 2 else torch.zeros_like(negative.long())
@@ -53,7 +77,8 @@ class Queue:
         """The head's column, its value, and whether there is one: (out,) each."""
         side, row, head = self._head(negative)
         at = (side, row, head.clamp(max=self.length - 1))
-        return self.column[at], self.value[at], (head < self.length) & self.valid[at]
+        left = (head < self.length) & (self.head.sum(0) < self.available)
+        return self.column[at], self.value[at], left & self.valid[at]
 
     def pop(self, rows: Tensor, moved: Tensor, negative: Tensor) -> None:
         """Go past the head in `rows: (out,)` bool; `moved`: those where it is really taken."""

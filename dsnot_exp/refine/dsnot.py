@@ -11,8 +11,10 @@ that the row's expected reconstruction error e_r moves towards zero and its budg
     update  e_r += c_pruned - c_grown
 
 The released code (github zyxxmu/DSnoT, lib/prune.py:422-873) differs in what it does once a row
-has run out of candidates: its pointers run on into weights that are no candidates, and the row's
-budget can drift. Here the row stops.
+has run out of candidates. With no kept weight of the wanted sign left it goes on with those of the
+other sign, the most important first (`used_up=run_on`); with no pruned weight left it "grows"
+weights that are kept already, and the row's budget drifts. Budgets never drift here: such a row
+stops.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ CHOICES = {
     "grow": ("mean_over_var", "mean", "magnitude", "wanda", "random"),
     "prune": ("signed_wanda", "wanda", "signed_magnitude", "magnitude", "random"),
     "stop_on_sign_flip": ("auto", "always", "never"),
+    "used_up": ("stop", "run_on"),
 }
 
 
@@ -48,6 +51,8 @@ class DSnoT:
     variance: `pooled` over all tokens (paper), or the mean within a `sequence` (released code)
     grow, prune: the criteria; for N:M, `prune=signed_*` takes the initial scores and no sign
     stop_on_sign_flip: `auto` is N:M only, as released
+    used_up: once no kept weight has the wanted sign, `stop` the row (paper), or `run_on` to the
+        other sign, the most important first (released code)
     skip: glob patterns of linears, named inside a block, that keep their initial mask
     """
 
@@ -59,6 +64,7 @@ class DSnoT:
     grow: str = "mean_over_var"
     prune: str = "signed_wanda"
     stop_on_sign_flip: str = "auto"
+    used_up: str = "stop"
     skip: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -153,7 +159,8 @@ class DSnoT:
         cost = unsigned_scores(kind, initial.weight, statistics, generator)
         if kind == self.prune:
             return Queue(cost, [initial.mask], value, length)
-        return Queue(cost, [initial.mask & (value < 0), initial.mask & (value > 0)], value, length)
+        sides = [initial.mask & (value < 0), initial.mask & (value > 0)]
+        return Queue(cost, sides, value, length, run_on=self.used_up == "run_on")
 
 
 def unsigned_scores(

@@ -70,6 +70,23 @@ def test_options_equal_the_slow_twin(pattern: Pattern, flip: str, gamma: float) 
     assert torch.equal(found.mask, mask)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_running_on_equals_the_slow_twin_and_keeps_budgets(seed: int) -> None:
+    weight, s = layer(seed)
+    statistics = replace(s, mean=s.mean.abs() + 0.5)
+    weight[:, ::3] *= -1
+    weight[:12] = weight[:12].abs() * torch.where(torch.arange(48) % 6 == 0, -1.0, 1.0)
+    pattern = Unstructured(0.7)
+    initial = Wanda()(weight, statistics, pattern, True)
+    stops = refine(DSnoT(), weight, initial, statistics, pattern)
+    found = refine(DSnoT(used_up="run_on"), weight, initial, statistics, pattern)
+    mask, _, swaps = twin.refine(weight, initial, statistics, pattern, 50, run_on=True)
+    assert found.swaps.tolist() == swaps
+    assert torch.equal(found.mask, mask)
+    assert found.swaps.sum() > stops.swaps.sum()
+    check_budget(initial.mask, found.mask, pattern)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_moved_weights_count_with_their_present_value(pattern: Pattern) -> None:
     weight, statistics = layer(3)

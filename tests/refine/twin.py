@@ -31,7 +31,8 @@ class Row:
 
 
 def refine_row(row: Row, pattern: Pattern, cycles: int, threshold: float, gamma: float,
-               flip_stops: bool) -> tuple[list[bool], float, int]:  # fmt: skip
+               flip_stops: bool,
+               run_on: bool = False) -> tuple[list[bool], float, int]:  # fmt: skip
     kept, moved, swaps = list(row.kept), set(), 0
     error = first = row.error()
     width = range(len(row.w))
@@ -45,14 +46,21 @@ def refine_row(row: Row, pattern: Pattern, cycles: int, threshold: float, gamma:
         grow = [
             k for k in width
             if not kept[k] and k not in moved and sign * row.w[k] * row.unit[k] > 0
-            and partners(row, kept, moved, pattern, k, sign)
+            and (partners(row, kept, moved, pattern, k, sign) or not isinstance(pattern, NM))
         ]  # fmt: skip
         if not grow:
             break
         g = max(grow, key=lambda k: (benefit(k), -k))
         candidates = partners(row, kept, moved, pattern, g, sign)
-        cost = row.scores if isinstance(pattern, NM) else None
-        p = min(candidates, key=lambda k: (cost[k] if cost else abs(row.v[k]) * row.norm[k], k))
+        wanda = [abs(v) * norm for v, norm in zip(row.v, row.norm, strict=True)]
+        cost = row.scores if isinstance(pattern, NM) else wanda
+        others = [k for k in width if kept[k] and k not in moved and row.v[k] * row.unit[k] != 0]
+        if candidates:
+            p = min(candidates, key=lambda k: (cost[k], k))
+        elif run_on and others:
+            p = max(others, key=lambda k: (cost[k], -k))
+        else:
+            break
         after = error + row.v[p] * row.unit[p] - row.w[g] * row.unit[g]
         if flip_stops and after * first <= 0:
             break
@@ -80,6 +88,7 @@ def refine(
     threshold: float = 0.1,
     gamma: float = 1.0,
     flip_stops: bool | None = None,
+    run_on: bool = False,
 ) -> tuple[torch.Tensor, list[float], list[int]]:
     """All rows -> (mask, errors after, swaps)."""
     flip = isinstance(pattern, NM) if flip_stops is None else flip_stops
@@ -88,7 +97,7 @@ def refine(
     rows = [
         refine_row(Row(*(t[r].tolist() for t in
                          (weight, initial.weight, initial.mask, initial.scores)), unit, var, norm),
-                   pattern, cycles, threshold, gamma, flip)
+                   pattern, cycles, threshold, gamma, flip, run_on)
         for r in range(len(weight))
     ]  # fmt: skip
     return torch.tensor([r[0] for r in rows]), [r[1] for r in rows], [r[2] for r in rows]
