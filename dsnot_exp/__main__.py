@@ -6,12 +6,14 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,6 +24,9 @@ from dsnot_exp.paths import beside_or_inside
 from dsnot_exp.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
+FULL_ERROR = "HYDRA_FULL_ERROR"
+trace_wanted = os.environ.get(FULL_ERROR) == "1"
+reported: list[BaseException] = []
 
 
 def task(composed: DictConfig) -> str | None:
@@ -29,33 +34,33 @@ def task(composed: DictConfig) -> str | None:
     from dsnot_exp.experiment import run_experiment  # torch and transformers import slowly
 
     quiet_libraries()
-    command = shlex.join(["python", "-m", "dsnot_exp", *HydraConfig.get().overrides.task])
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    job = HydraConfig.get()
+    command = shlex.join(["python", "-m", "dsnot_exp", *job.overrides.task])
     try:
+        folder = Path(job.runtime.output_dir)
         return run_experiment(to_config(composed), folder, command)["masks_sha256"]
-    except BaseException:
+    except (Exception, KeyboardInterrupt) as error:
         log.exception("the run failed: %s", command)  # Hydra keeps it out of the log file
-        raise
+        code = report(error)
+        if job.mode == RunMode.MULTIRUN:
+            raise  # Hydra notes it, and the other jobs of the sweep go on
+        sys.exit(code)
 
 
 def main() -> NoReturn:
     """Exit code 0: finished; 1: a run failed; 2: the request makes no sense; 130: interrupted."""
     register_schema()
     OmegaConf.register_new_resolver("run_id", run_id, replace=True)
-    OmegaConf.register_new_resolver(
-        "sweeps_path", lambda: f"file://{beside_or_inside('sweeps').parent}", replace=True
-    )
-    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise; the user's wish is honoured below
-    entry = hydra.main(
-        version_base="1.3", config_path=str(beside_or_inside("conf")), config_name="config"
-    )(task)
+    OmegaConf.register_new_resolver("sweeps_path", sweeps_path, replace=True)
+    os.environ[FULL_ERROR] = "1"  # Hydra raises instead of printing; `report` prints
+    conf = str(beside_or_inside("conf"))
     try:
-        entry()
+        hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)()
     except (Exception, KeyboardInterrupt) as error:
-        if trace:
-            raise
-        sys.exit(report(error))
+        sys.exit(1 if error in reported else report(error))
+    finally:
+        if not trace_wanted:
+            del os.environ[FULL_ERROR]
     sys.exit(0)
 
 
@@ -66,11 +71,28 @@ def report(error: BaseException) -> int:
     elif isinstance(error, DsnotError):
         line, code = str(error), error.exit_code
     elif isinstance(error, HydraException | OmegaConfBaseException):
-        line, code = " ".join(str(error).split()), 2
+        line, code = str(error), 2
+    elif isinstance(cause := error.__cause__ or error, OSError) and "hydra" in _origin(error):
+        line, code = f"hydra.run.dir={cause.filename}: cannot be written ({cause.strerror})", 2
     else:
-        line, code = f"{type(error).__name__}: {' '.join(str(error).split())}", 1
-    print(f"dsnot_exp: {line}", file=sys.stderr)
+        line, code = f"{type(error).__name__}: {error}", 1
+    if trace_wanted:
+        traceback.print_exception(error)
+    print(f"dsnot_exp: {' '.join(line.split())}", file=sys.stderr)
+    reported.append(error)
     return code
+
+
+def sweeps_path() -> str:
+    """The folder that holds sweeps/, for Hydra's search path."""
+    return f"file://{beside_or_inside('sweeps').parent}"
+
+
+def _origin(error: BaseException) -> str:
+    """The modules that an error went through: was it Hydra, making the output folder?"""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    ours = any("experiment.py" in name for name in frames)
+    return "" if ours else " ".join(frames)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from pathlib import Path
+
 import pytest
 import torch
+
+from tests.command import Command
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
@@ -16,3 +20,10 @@ torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    return Command(monkeypatch, capfd, tmp_path)

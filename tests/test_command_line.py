@@ -1,0 +1,268 @@
+"""What a user types: exit codes, one line per error, the result's contract, repeatability."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.command import Command, masked_weights, toy_arguments, toy_folder
+from tests.families import tokens
+
+BAD = [
+    (["sparsity=1.5"], r"sparsity=1\.5"),
+    (["sparsity=-0.1"], r"sparsity=-0\.1"),
+    (["sparsity=abc"], r"sparsity.*abc|abc.*sparsity"),
+    (["sparsty=0.5"], r"sparsty"),
+    (["prune=wandaa"], r"prune/wandaa.*magnitude.*none.*wanda"),
+    (["refine.dmp=1"], r"dmp"),
+    (["refine.max_cycles=abc"], r"refine\.max_cycles.*abc"),
+    (["pattern=4:2"], r"pattern=4:2"),
+    (["pattern=0:4"], r"pattern=0:4"),
+    (["pattern=2:4", "sparsity=0.7"], r"sparsity=0\.7.*pattern=2:4"),
+    (["model=local"], r"model\.path is missing"),
+    (["model=local", "model.path=/no/such/folder"], r"model\.path=/no/such/folder: no such"),
+    (["calib.dataset=missing.txt"], r"calib\.dataset=missing\.txt: no such file"),
+    (["calib.dataset=moon"], r"calib\.dataset=moon: choose from wikitext2"),
+    (["calib.samples=0"], r"calib\.samples=0"),
+    (["calib.seqlen=100000"], r"calib\.seqlen=100000: this model has 512 positions"),
+    (["calib.seqlen=0"], r"calib\.seqlen=0"),
+    (["refine.max_cycles=-1"], r"refine\.max_cycles=-1"),
+    (["refine.grow=most"], r"refine\.grow=most: choose from"),
+    (["refine.skip=[attention]"], r"refine\.skip=attention: matches no linear"),
+    (["model.dtype=int8"], r"model\.dtype=int8: choose from auto"),
+    (["eval.baselines=[raw]"], r"eval\.baselines=raw: choose from dense, pruned"),
+    (["eval.perplexity=[moon]"], r"eval\.perplexity=moon"),
+    (["eval.tasks=[tw_wher]"], r"eval\.tasks=tw_wher"),
+    (["device=tpu"], r"device=tpu"),
+    (["wandb.mode=on"], r"wandb\.mode=on"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "line"), BAD, ids=[" ".join(w) for w, _ in BAD])
+def test_bad_requests_end_in_one_line_and_leave_only_the_log(
+    command: Command, words: list[str], line: str
+) -> None:
+    done = command(*words)
+    assert done.code == 2
+    assert re.search(line, done.err), done.err
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith("dsnot_exp: ")
+    assert {p.name for p in done.folder.glob("**/*")} <= {"dsnot_exp.log"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(command: Command) -> None:
+    done = command("device=cuda")
+    assert done.code == 2
+    assert re.search(r"device=cuda: this machine has 0 CUDA devices.*device=cpu", done.err)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("empty.txt", "", "the file is empty"),
+        ("short.txt", "the lamp is in the cellar .", "shorter than one sequence"),
+        ("broken.jsonl", "{}\n", 'with a "text" field'),
+        ("short.jsonl", '{"text": "the lamp"}\n', "none longer than one sequence"),
+        ("latin.txt", b"caf\xe9 " * 500, "not UTF-8 text"),
+        ("broken.safetensors", b"12345678901234567890", "no readable .safetensors"),
+    ],
+)
+def test_bad_calibration_files(
+    command: Command, tmp_path: Path, name: str, text: str | bytes, line: str
+) -> None:
+    (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    done = command(f"calib.dataset={tmp_path / name}")
+    assert done.code == 2
+    assert f"calib.dataset={tmp_path / name}" in done.err
+    assert line in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_bad_model_folders(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = command("model=local", f"model.path={tmp_path}/empty")
+    assert (done.code, "no model folder" in done.err) == (2, True)
+    folder = toy_folder(tmp_path / "pickled")
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    done = command("model=local", f"model.path={folder}")
+    assert (done.code, "model.use_safetensors=false" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "file/below"])
+def test_an_output_folder_that_cannot_be_written(
+    command: Command, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = command(run=str(tmp_path / place))
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "hydra.run.dir" in done.err
+
+
+def test_a_model_with_experts_is_refused_unless_they_are_left_dense(
+    command: Command, tmp_path: Path
+) -> None:
+    words = toy_arguments(tmp_path, family="mixtral")
+    done = command(*words)
+    assert done.code == 2
+    assert re.search(r"model\.layers\.0\.mlp\.experts\.\w+ \(4, .*model\.dense", done.err)
+    done = command(*words, "model.dense=[mlp.experts]")
+    assert done.code == 0
+    sparsity = done.result["sparsity"]
+    assert sparsity["achieved"] == 0.5
+    assert sparsity["of_all_block_weights"] < 0.3
+
+
+def test_widths_that_m_does_not_divide_are_refused(command: Command, tmp_path: Path) -> None:
+    done = command(*toy_arguments(tmp_path, intermediate_size=42), "pattern=2:4")
+    assert done.code == 2
+    assert "model.layers.0.mlp.down_proj has 42 inputs" in done.err
+
+
+def test_foreign_tokens_are_refused(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    save_file({"input_ids": tokens(8, 24) + 90}, tmp_path / "calib.safetensors")
+    done = command(*words)
+    assert done.code == 2
+    assert "vocabulary has 96" in done.err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinite_weights_name_the_parameter(
+    command: Command, tmp_path: Path, value: float
+) -> None:
+    words = toy_arguments(tmp_path)
+    path = tmp_path / "toy" / "model.safetensors"
+    weights = load_file(path)
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = value
+    save_file(weights, path, {"format": "pt"})
+    done = command(*words)
+    assert done.code == 1
+    assert "model.layers.1.mlp.up_proj.weight" in done.err
+    assert done.err.count("\n") == 1
+    log = (done.folder / "dsnot_exp.log").read_text()
+    assert "Traceback" in log
+    assert not (done.folder / "result.json").exists()
+
+
+def test_activations_that_overflow_name_the_layer(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    path = tmp_path / "toy" / "model.safetensors"
+    weights = load_file(path)
+    weights["model.layers.1.input_layernorm.weight"].fill_(3e38)
+    save_file(weights, path, {"format": "pt"})
+    for prune in ("wanda", "none"):
+        done = command(*words, f"prune={prune}")
+        assert done.code == 1
+        assert "model.layers.1." in done.err
+
+
+def test_the_result_keeps_its_contract(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    done = command(*words, "sparsity=0.6", "eval.baselines=[dense,pruned]", "save=true")
+    assert done.code == 0, done.err
+    result = done.result
+    assert (result["schema"], result["status"]) == (1, "finished")
+    assert result["config"]["sparsity"] == 0.6
+    assert result["command"].startswith("python -m dsnot_exp ")
+    dataset = f"{tmp_path}/test.safetensors"
+    stages = result["metrics"]["perplexity"][dataset]
+    assert list(stages) == ["dense", "pruned", "refined"]
+    assert len(set(stages.values())) == 3
+    rows = result["metrics"]["reconstruction"]
+    assert len(rows) == 3 * 7
+    for row in rows:
+        assert row["expected_after"] <= row["expected_before"]
+        assert 0 < row["relative_before"] < 1
+        assert row["swaps"] > 0
+    weights = masked_weights(done.folder)
+    zeros = {n: float((w == 0).float().mean()) for n, w in weights.items()}
+    for layer, sparsity in result["sparsity"]["layers"].items():
+        assert zeros[f"{layer}.weight"] == pytest.approx(sparsity)
+        budget = (weights[f"{layer}.weight"] == 0).sum(1)
+        assert (budget == int(weights[f"{layer}.weight"].shape[1] * 0.6)).all()
+    assert zeros["lm_head.weight"] == 0
+    assert set(result["timing_s"]) >= {"load", "calibrate", "prune", "refine", "evaluate", "total"}
+    assert result["memory"]["peak_rss_bytes"] > 2**27
+    assert {"python", "torch", "transformers", "lm_eval", "git", "device"} <= set(
+        result["environment"]
+    )
+    assert (done.folder / "errors.png").read_bytes().startswith(b"\x89PNG")
+    assert "dense" in done.out
+    assert str(done.folder) in done.out
+    assert "configuration" in (done.folder / "dsnot_exp.log").read_text()
+    assert {p.name for p in done.folder.iterdir()} == {
+        "result.json", "errors.png", "dsnot_exp.log", "model",
+    }  # fmt: skip
+
+
+def test_stages_are_the_runs_that_they_name(command: Command, tmp_path: Path) -> None:
+    """`dense` is prune=none, `pruned` is refine=none, for magnitude's two thresholds too."""
+    words = [*toy_arguments(tmp_path), "prune=magnitude"]
+    dataset = f"{tmp_path}/test.safetensors"
+    whole = command(*words, "eval.baselines=[dense,pruned]", run="a").result["metrics"]
+    none = command(*words, "refine=none", run="b").result["metrics"]
+    dense = command(*words, "prune=none", run="c").result
+    stages = whole["perplexity"][dataset]
+    assert stages["pruned"] == none["perplexity"][dataset]["refined"]
+    assert stages["dense"] == dense["metrics"]["perplexity"][dataset]["refined"]
+    assert dense["sparsity"]["achieved"] == 0
+    assert dense["masks_sha256"] is None
+
+
+def test_the_same_command_gives_the_same_masks_alone_and_in_a_sweep(
+    command: Command, tmp_path: Path
+) -> None:
+    words = [*toy_arguments(tmp_path), "refine.grow=random"]
+    first = command(*words, "sparsity=0.6", run="a").result
+    again = command(*words, "sparsity=0.6", run="b").result
+    other = command(*words, "sparsity=0.6", "seed=1", run="c").result
+    assert first["masks_sha256"] == again["masks_sha256"] != other["masks_sha256"]
+    assert first["metrics"] == again["metrics"]
+    for order in ("0.5,0.6", "0.6,0.5"):
+        done = command("-m", *words, f"sparsity={order}", f"sweep=s{order[2]}", run="")
+        assert done.code == 0, done.err
+        found = [json.loads(p.read_text()) for p in tmp_path.glob(f"outputs/s{order[2]}/*/result.json")]
+        assert len(found) == 2
+        assert first["masks_sha256"] in {r["masks_sha256"] for r in found}
+        assert first["config_hash"] in {r["config_hash"] for r in found}
+
+
+def test_a_finished_run_is_skipped_and_said_so(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    first = command(*words)
+    stamp = (first.folder / "result.json").stat().st_mtime_ns
+    again = command(*words)
+    assert again.code == 0
+    assert "already finished" in again.out
+    assert (again.folder / "result.json").stat().st_mtime_ns == stamp
+    command(*words, "rerun=true")
+    assert (again.folder / "result.json").stat().st_mtime_ns != stamp
+    changed = command(*words, "sparsity=0.7")  # another configuration in the same folder
+    assert changed.result["sparsity"]["target"] == 0.7
+
+
+def test_a_failing_job_does_not_stop_a_sweep(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    done = command("-m", *words, "sparsity=1.5,0.5", run="")
+    assert done.code != 0
+    assert "sparsity=1.5" in done.err
+    assert len(list(tmp_path.glob("outputs/runs/*/result.json"))) == 1
+
+
+def test_data_is_not_asked_for_where_nothing_needs_it(command: Command, tmp_path: Path) -> None:
+    """The default calibration set, c4, is not to be had here."""
+    model = toy_folder(tmp_path / "toy")
+    words = ["model=local", f"model.path={model}", "wandb=disabled", "eval=none"]
+    assert command(*words, "prune=none", run="a").code == 0
+    assert command(*words, "prune=magnitude", "refine=none", run="b").code == 0
+    failed = command(*words, run="c")
+    assert failed.code in (1, 2)
+    assert "tokenizer" in failed.err or "allenai/c4" in failed.err
