@@ -71,7 +71,7 @@ def report(error: BaseException) -> int:
     elif isinstance(error, DsnotError):
         line, code = str(error), error.exit_code
     elif isinstance(error, HydraException | OmegaConfBaseException):
-        line, code = str(error), 2
+        line, code = str(error).split("Config search path")[0], 2
     elif isinstance(cause := error.__cause__ or error, OSError) and "hydra" in _origin(error):
         line, code = f"hydra.run.dir={cause.filename}: cannot be written ({cause.strerror})", 2
     else:

@@ -15,8 +15,8 @@ from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.loading import load_model
 from dsnot_exp.plan import STAGES, Plan, make_plan
-from dsnot_exp.prepare import per_forward, prepare
-from dsnot_exp.solve import BlockSolver
+from dsnot_exp.prepare import Inputs, per_forward, prepare
+from dsnot_exp.solve import BlockSolver, LayerRecord
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
 from dsnot_exp.track.figure import error_figure
@@ -39,12 +39,15 @@ def run_experiment(config: Config, folder: Path, command: str) -> dict[str, Any]
         return done
     log.info("command: %s", command)
     log.info("configuration: %s", settled(plan))
+    clock = Clock(plan.device)
+    with clock("load"):
+        plan, inputs = prepare(plan)
     with Display() as display:
-        experiment = Experiment(plan, Clock(plan.device), display)
+        experiment = Experiment(plan, inputs, clock, display)
         experiment.run(folder)
     result = assemble(experiment, identity, command)
+    write_result(folder, result)  # first: what follows may fail and must not cost the result
     figure = error_figure(experiment.records, folder.name, folder / "errors.png")
-    write_result(folder, result)
     show_result(result, folder, mirror(config.wandb, folder, result, figure))
     return result
 
@@ -55,6 +58,7 @@ class Experiment:
     the end) or `refined` (the run's own result)."""
 
     plan: Plan
+    inputs: Inputs
     clock: Clock
     display: Display
     metrics: dict[str, dict[str, dict[str, Any]]] = field(
@@ -64,27 +68,26 @@ class Experiment:
     solver: BlockSolver | None = None
 
     @property
-    def records(self) -> list[Any]:
+    def records(self) -> list[LayerRecord]:
         return [] if self.solver is None else self.solver.records
 
     def run(self, folder: Path) -> None:
-        with self.clock("load"):
-            self.plan, self.inputs = prepare(self.plan)
-        baselines = self.plan.config.eval.baselines
+        """Evaluate the stages that are asked for; the last one is the run's result."""
+        baselines, refines = self.plan.config.eval.baselines, self.plan.refiner is not None
         model = self._load()
         if self.plan.pruner is None or "dense" in baselines:
             self._evaluate(model, "dense")
         if self.plan.pruner is None:
             self._copy("dense", "refined")
-            return
-        if self.plan.refiner is not None and "pruned" in baselines:
-            self._solve(model, refine=False)
-            self._evaluate(model, "pruned")
-            model = self._load()
-        self.solver = self._solve(model, refine=True)
-        self._evaluate(model, "refined")
-        if self.plan.refiner is None and "pruned" in baselines:
-            self._copy("refined", "pruned")
+        else:
+            if refines and "pruned" in baselines:
+                self._solve(model, refine=False)
+                self._evaluate(model, "pruned")
+                model = self._load()
+            self.solver = self._solve(model, refine=True)
+            self._evaluate(model, "refined")
+            if not refines and "pruned" in baselines:
+                self._copy("refined", "pruned")
         if self.plan.config.save:
             save_model(model, self.inputs.tokenizer, folder / "model")
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+
+import transformers
+from huggingface_hub.utils import logging as hub_logging
 
 
 def quiet_libraries() -> None:
-    """Progress bars off, warnings and log lines to the run's log file."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    """Warnings and log lines to the run's log file; no bars for reading local files."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.captureWarnings(True)
     warnings.simplefilter("default")
-    import transformers
-    from huggingface_hub.utils import logging as hub_logging
-
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """tqdm writes to stderr, and not every library lets it be turned off."""
+    with redirect_stderr(io.StringIO()):
+        yield

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from dsnot_exp.errors import RequestError
 from dsnot_exp.paths import cache
+from dsnot_exp.quiet import without_progress_bars
 from dsnot_exp.tinyworld import tasks as tinyworld
 
 BATCH = 64  # items per forward; they are short
@@ -18,7 +18,6 @@ def task_manager(tasks: list[str]) -> Any:
 
     lm-eval's own index is only read where one of its tasks is named: it takes seconds.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval.tasks import TaskManager  # imports slowly
 
     folder = cache() / "tinyworld"
@@ -52,15 +51,15 @@ def zero_shot(
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
-    answers = simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size or BATCH),
-        tasks=tasks,
-        task_manager=manager,
-        limit=limit,
-        log_samples=False,
-        bootstrap_iters=0,  # accuracies have a closed-form standard error
-        verbosity="WARNING",
-    )
+    with without_progress_bars():
+        answers = simple_evaluate(
+            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size or BATCH),
+            tasks=tasks,
+            task_manager=manager,
+            limit=limit,
+            log_samples=False,
+            bootstrap_iters=0,  # accuracies have a closed-form standard error
+        )
     return {
         task: {
             **_metrics(answers["results"][task]),

@@ -5,7 +5,6 @@ GPT-2's `Conv1D` keeps its weight as (in, out); it is transposed here and nowher
 
 from __future__ import annotations
 
-import re
 from fnmatch import fnmatch
 
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsnot_exp.errors import RequestError
 
-ROUTER = re.compile(r"(^|\.)(gate|router|shared_expert_gate)(\.|$)")
+ROUTERS = ("gate", "router", "shared_expert_gate")
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -32,12 +31,24 @@ def set_weight(module: nn.Module, weight: Tensor) -> None:
     get_weight(module).copy_(weight)
 
 
+def routers(block: nn.Module) -> set[str]:
+    """The modules that choose among experts: they stay dense. A `gate` beside no experts is an
+    ordinary layer."""
+    return {
+        f"{name}.{child}".lstrip(".")
+        for name, module in block.named_modules()
+        for child in ROUTERS
+        if hasattr(module, "experts") and hasattr(module, child)
+    }
+
+
 def linears(block: nn.Module) -> dict[str, nn.Module]:
     """The prunable layers of a block by name: every linear that is not a router."""
+    dense = routers(block)
     return {
         name: module
         for name, module in block.named_modules()
-        if is_linear(module) and not ROUTER.search(name)
+        if is_linear(module) and name not in dense
     }
 
 
@@ -50,9 +61,10 @@ def matches(name: str, pattern: str) -> bool:
 def refuse_unprunable(block: nn.Module, block_name: str, left_dense: list[str]) -> None:
     """Refuse matrices in a block that are in no linear layer (experts, convolutions): left dense
     in silence, they would make the reported sparsity a lie."""
-    known = {f"{name}.{p}" for name in linears(block) for p in ("weight", "bias")}
+    modules = [*linears(block), *routers(block)]
+    known = {f"{name}.{p}" for name in modules for p in ("weight", "bias")}
     for name, parameter in block.named_parameters():
-        if parameter.dim() < 2 or name in known or ROUTER.search(name):
+        if parameter.dim() < 2 or name in known:
             continue
         if not any(matches(name, pattern) for pattern in left_dense):
             raise RequestError(

@@ -47,7 +47,7 @@ def varied(results: list[dict[str, Any]]) -> list[str]:
 def columns(result: dict[str, Any]) -> dict[str, float]:
     """The numbers of one run by column."""
     metrics = result["metrics"]
-    found: dict[str, float] = {"sparsity": result["sparsity"]["achieved"]}
+    found: dict[str, float] = {"achieved": result["sparsity"]["achieved"]}
     for name, stages in metrics["perplexity"].items():
         found |= {f"{name} {stage}": value for stage, value in stages.items()}
     for task, stages in metrics["zero_shot"].items():

@@ -60,16 +60,19 @@ def _log(run: Any, result: dict[str, Any], figure: Path | None) -> None:
         numbers = {f"layer/{k}": v for k, v in row.items() if isinstance(v, int | float)}
         layer = {"layer/sparsity": result["sparsity"]["layers"][row["layer"]]}
         run.log({**numbers, **layer}, step=step)
-    tables: dict[str, Any] = {"metrics": metrics_table(wandb, result)}
+    tables: dict[str, Any] = {"tables/metrics": metrics_table(wandb, result)}
     if rows:
         columns = list(rows[0])
-        tables["layers"] = wandb.Table(columns, data=[[row[c] for c in columns] for row in rows])
+        tables["tables/layers"] = wandb.Table(
+            columns, data=[[row[c] for c in columns] for row in rows]
+        )
     if figure is not None:
-        tables["errors"] = wandb.Image(str(figure))
+        tables["figures/errors"] = wandb.Image(str(figure))
     run.log(tables)
-    kept = ("metrics", "sparsity", "timing_s", "memory", "environment", "model")
-    for key in kept:
+    for key in ("metrics", "timing_s", "memory", "environment", "model"):
         run.summary.update(flatten({key: result[key]}))
+    overall = {k: v for k, v in result["sparsity"].items() if k != "layers"}  # they are a table
+    run.summary.update(flatten({"sparsity": overall}))
     run.summary.update({key: result[key] for key in ("masks_sha256", "config_hash", "command")})
 
 
