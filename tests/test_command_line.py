@@ -229,9 +229,8 @@ def test_the_same_command_gives_the_same_masks_alone_and_in_a_sweep(
     for order in ("0.5,0.6", "0.6,0.5"):
         done = command("-m", *words, f"sparsity={order}", f"sweep=s{order[2]}", run="")
         assert done.code == 0, done.err
-        found = [
-            json.loads(p.read_text()) for p in tmp_path.glob(f"outputs/s{order[2]}/*/result.json")
-        ]
+        files = tmp_path.glob(f"outputs/s{order[2]}/*/result.json")
+        found = [json.loads(file.read_text()) for file in files]
         assert len(found) == 2
         assert first["masks_sha256"] in {r["masks_sha256"] for r in found}
         assert first["config_hash"] in {r["config_hash"] for r in found}

@@ -52,8 +52,9 @@ def finished(folder: Path, config_hash: str) -> dict[str, Any] | None:
         result = json.loads((folder / NAME).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    same = result.get("config_hash") == config_hash and result.get("schema") == SCHEMA
-    return result if same and result.get("status") == "finished" else None
+    expected = {"config_hash": config_hash, "schema": SCHEMA, "status": "finished"}
+    whole = isinstance(result, dict) and all(result.get(k) == v for k, v in expected.items())
+    return result if whole else None
 
 
 def sparsity_summary(plan: Plan, records: list[LayerRecord], block_weights: int) -> dict[str, Any]:

@@ -62,10 +62,8 @@ def _log(run: Any, result: dict[str, Any], figure: Path | None) -> None:
         run.log({**numbers, **layer}, step=step)
     tables: dict[str, Any] = {"tables/metrics": metrics_table(wandb, result)}
     if rows:
-        columns = list(rows[0])
-        tables["tables/layers"] = wandb.Table(
-            columns, data=[[row[c] for c in columns] for row in rows]
-        )
+        data = [list(row.values()) for row in rows]
+        tables["tables/layers"] = wandb.Table(list(rows[0]), data=data)
     if figure is not None:
         tables["figures/errors"] = wandb.Image(str(figure))
     run.log(tables)

@@ -33,10 +33,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 ) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk"):
-        patch.setattr(
-            "os.fsync",
-        )
+
+    def full(_: int) -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="disk"):
         write_atomically(path, b"new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
