@@ -99,7 +99,7 @@ def _hub(path: str, model: ModelConfig) -> Source:
             "the spelling, or log in with `hf auth login` if it is private"
         ) from error
     except LocalEntryNotFoundError as error:
-        raise RunError(_unreachable(path)) from error
+        raise RunError(_absent(path, error.__cause__)) from error
     except EntryNotFoundError as error:
         raise RequestError(f"model.path={path}: the repository has no config.json") from error
     if model.use_safetensors and found is not None and found.siblings:
@@ -141,10 +141,13 @@ def _gated(path: str) -> str:
     )
 
 
-def _unreachable(path: str) -> str:
+def _absent(path: str, cause: BaseException | None) -> str:
     why = f"{constants.ENDPOINT} cannot be reached"
     if constants.HF_HUB_OFFLINE:
         why = "HF_HUB_OFFLINE is set"
+    elif isinstance(cause, HfHubHTTPError):
+        reason = cause.response.headers.get("X-Error-Message", cause.response.reason_phrase)
+        why = f"{constants.ENDPOINT} answers {cause.response.status_code} ({reason})"
     return (
         f"model.path={path}: {why} and nothing is cached; connect once, set HF_ENDPOINT to a "
         "mirror, or use model=local with a folder"
