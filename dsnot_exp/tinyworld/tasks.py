@@ -1,0 +1,185 @@
+"""Zero-shot tasks in lm-eval's form, with items that no training story contains.
+
+``build(folder)`` writes a YAML file and a JSON-lines file a task, 500 items each. All but
+``tw_follows`` have single-token answers, which lm-eval scores with one forward an item.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dsnot_exp.tinyworld.comparing import Ranking
+from dsnot_exp.tinyworld.counting import Bags
+from dsnot_exp.tinyworld.language import SEEDS
+from dsnot_exp.tinyworld.lexicon import WORDS
+from dsnot_exp.tinyworld.stories import act, ask, furnish
+from dsnot_exp.tinyworld.world import FORMS, NOBODY, Chance, Scene
+
+ITEMS = 500
+LONGEST = 60  # words of a context
+
+YAML = """\
+task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {path}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{{{context}}}}"
+doc_to_choice: choices
+doc_to_target: answer
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+  - metric: acc_norm
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 1.0
+"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A context, the choices that may follow it after a space, and the index of the right one."""
+
+    context: str
+    choices: list[str]
+    answer: int
+
+
+def item(context: str, right: str, wrong: list[str], number: int) -> Item:
+    """Puts the right answer at each position equally often, by the item's number."""
+    answer = number % (len(wrong) + 1)
+    return Item(context, [*wrong[:answer], right, *wrong[answer:]], answer)
+
+
+def question(scene: Scene, right: str, others: list[str], number: int) -> Item | None:
+    """The scene up to the answer of its last question; None if it is too long."""
+    end = len(scene.words) - scene.words[::-1].index(right) - 1
+    wrong = [name for name in others if name != right]
+    context = " ".join(scene.words[:end])
+    if context.count(" ") >= LONGEST:
+        return None
+    return item(context, right, scene.chance.draw(wrong, len(wrong)), number)
+
+
+def moved_scene(chance: Chance, places: int, things: int) -> tuple[Scene, str] | None:
+    """Three persons, at almost all places, and a thing that has changed hands, if one has."""
+    scene = Scene(chance, 3, places, things)
+    furnish(scene)
+    if len(set(scene.place.values())) < places - 1:
+        return None
+    holders = dict(scene.holder)
+    for _ in range(chance.number(2, 3)):
+        act(scene)
+    changed = [thing for thing in scene.things if scene.holder[thing] != holders[thing]]
+    return (scene, chance.pick(changed)) if changed else None
+
+
+def where(chance: Chance, number: int) -> Item | None:
+    """Where a thing is, out of four places, all of which the context mentions."""
+    found = moved_scene(chance, 4, 1)
+    if not found or not set(found[0].places) <= set(found[0].words):
+        return None
+    scene, thing = found
+    return question(scene, ask(scene, "where thing", thing), scene.places, number)
+
+
+def holder(chance: Chance, number: int) -> Item | None:
+    """Who has a thing: one of three persons, or nobody."""
+    found = moved_scene(chance, 3, chance.number(1, 2))
+    if not found:
+        return None
+    scene, thing = found
+    return question(scene, ask(scene, "who", thing), [*scene.people, NOBODY], number)
+
+
+def count(chance: Chance, number: int) -> Item | None:
+    """How many things somebody has; the wrong answers are numbers of the story, as far as any."""
+    scene = Scene(chance, 2)
+    bags = Bags(scene)
+    bags.start()
+    for _ in range(chance.number(2, 3)):
+        bags.change()
+    told = [word for word in WORDS["amounts"] if word in scene.words]
+    right = bags.ask(*chance.draw(scene.people, 2))
+    near = [word for word in told if word != right]
+    far = [word for word in WORDS["amounts"] if word not in told and word != right]
+    wrong = [*chance.draw(near, len(near)), *chance.draw(far, len(far))][:3]
+    return question(scene, right, wrong, number)
+
+
+def compare(chance: Chance, number: int) -> Item | None:
+    """Who of three is the tallest, the youngest, ..."""
+    scene = Scene(chance, 3)
+    ranking = Ranking(scene)
+    ranking.compare_all()
+    return question(scene, ranking.extreme("who is most"), scene.people, number)
+
+
+def follows(chance: Chance, number: int) -> Item | None:
+    """Which of two sentences, different in one word, agrees with what was told."""
+    found = moved_scene(chance, 3, chance.number(1, 2))
+    if not found or found[0].text().count(" ") >= LONGEST:
+        return None
+    scene, thing = found
+    place, person = scene.whereabouts(thing), scene.holder[thing]
+    if person == NOBODY or chance.random() < 0.5:
+        kind, right, wrong = "so lies", place, scene.elsewhere(place)
+    else:
+        kind, right, wrong = "so holds", person, scene.other(person)
+    simple = [form for form in FORMS[kind] if not {"M", "q"} & {text for _, text in form}]
+    words = scene.render(chance.pick(simple), person, O=thing, L=place)
+    other = [wrong if word == right else word for word in words]
+    return item(scene.text(), " ".join(words), [" ".join(other)], number)
+
+
+TASKS: dict[str, Callable[[Chance, int], Item | None]] = {
+    "tw_where": where,
+    "tw_holder": holder,
+    "tw_count": count,
+    "tw_compare": compare,
+    "tw_follows": follows,
+}
+
+
+def items(name: str, count: int = ITEMS) -> list[Item]:
+    """The first `count` items of a task, the same on every machine."""
+    make, base = TASKS[name], SEEDS["tasks"] + (list(TASKS).index(name) << 32)
+    found = []
+    for number in range(count):
+        chance, made = Chance(base + number), None
+        while made is None:
+            made = make(chance, number)
+        found.append(made)
+    return found
+
+
+def write(path: Path, text: str) -> None:
+    """Writes all of a file or nothing, and not at all if it is there already."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def build(folder: Path) -> list[str]:
+    """Writes the tasks into `folder` and returns their names.
+
+    The items' digest is in their file's name, so that no cache of an older file is used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TASKS:
+        lines = "".join(json.dumps(asdict(made)) + "\n" for made in items(name))
+        digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
+        path = folder.resolve() / f"{name}-{digest}.jsonl"
+        write(path, lines)
+        write(folder / f"{name}.yaml", YAML.format(name=name, path=json.dumps(str(path))))
+    return list(TASKS)

@@ -1,0 +1,138 @@
+"""Trains the bundled model again: ``python -m dsnot_exp.tinyworld.train --out DIR``.
+
+Steps, not time, define the schedule, and every step's text and order come from the step's
+number: a run which was killed goes on from its checkpoint as if nothing had happened.
+The hidden matrices learn with Muon (``torch.optim.Muon``, which needs torch 2.9 or newer),
+embeddings and norms with AdamW. 2 CPU cores with bfloat16 instructions need less than an hour.
+"""
+
+import argparse
+import math
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import LlamaForCausalLM
+
+from dsnot_exp.tinyworld import tokenizer
+from dsnot_exp.tinyworld.network import Recipe, config, prepare
+from dsnot_exp.tinyworld.rows import answers, packed_rows, short_rows
+
+STORIES = 1000  # reserved for each step, so that a step's text follows from its number
+
+
+def rate(recipe: Recipe, step: int) -> float:
+    """The factor on both learning rates: linear warm-up, then a cosine down to zero."""
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (step - recipe.warmup) / (recipe.steps - recipe.warmup))
+
+
+class Trainer:
+    """Model, optimizers and number of the step: all that a checkpoint holds."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.step = recipe, 0
+        self.words = tokenizer.build()
+        self.model = LlamaForCausalLM(config(recipe))
+        prepare(self.model)
+        named = list(self.model.named_parameters())
+        matrices = [p for name, p in named if "proj" in name]
+        inputs = [p for name, p in named if "embed" in name]
+        others = [p for name, p in named if "norm" in name or "head" in name]
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.Muon(matrices, weight_decay=recipe.decay), recipe.muon_rate),
+            (torch.optim.AdamW(inputs, betas=(0.9, 0.98), weight_decay=0.0), recipe.input_rate),
+            (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0), recipe.adam_rate),
+        ]
+
+    def advance(self) -> float:
+        """One step; returns its loss in nats a token, every token counted alike."""
+        recipe = self.recipe
+        packed = self.step >= recipe.steps - recipe.packed
+        rows = packed_rows if packed else short_rows
+        labels = rows(recipe, self.words, self.step * STORIES)
+        ids = labels.clamp(min=0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1]
+        targets = labels[:, 1:]
+        losses = cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
+        weights = (targets >= 0) * (
+            1.0 if packed else 1.0 + answers(ids, self.words) * recipe.emphasis
+        )
+        (losses * weights).sum().div(weights.sum()).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer, peak in self.optimizers:
+            optimizer.param_groups[0]["lr"] = peak * rate(recipe, self.step)
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        return float(losses.detach().sum() / (targets >= 0).sum())
+
+    def save(self, path: Path) -> None:
+        """Writes beside `path` and renames, so that a killed run leaves the old file whole."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+        }
+        temporary = path.with_suffix(".new")
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        if state["recipe"] != asdict(self.recipe):
+            raise ValueError(f"{path} was written by a run with another recipe")
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    def export(self, folder: Path) -> None:
+        """Writes the Hugging Face folder, weights in bfloat16."""
+        LlamaForCausalLM.save_pretrained(self.model.bfloat16(), folder)
+        self.words.save_pretrained(folder)
+
+
+def train(recipe: Recipe, folder: Path, checkpoint: Path) -> None:
+    """Trains (on) until the last step and writes the model into `folder`."""
+    trainer = Trainer(recipe)
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    began, first, losses = time.monotonic(), trainer.step, []
+    while trainer.step < recipe.steps:
+        losses.append(trainer.advance())
+        if trainer.step % 20 == 0:
+            speed = (time.monotonic() - began) / (trainer.step - first)
+            print(
+                f"step {trainer.step}/{recipe.steps} loss {sum(losses) / len(losses):.4f} "
+                f"{speed:.2f} s/step {speed * (recipe.steps - trainer.step) / 60:.0f} min left",
+                flush=True,
+            )
+            losses = []
+        if trainer.step % 100 == 0:
+            trainer.save(checkpoint)
+    trainer.export(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model")
+    parser.add_argument("--checkpoint", type=Path, help="default: OUT/checkpoint.pt")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    given.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = given.checkpoint or given.out / "checkpoint.pt"
+    train(Recipe(steps=given.steps), given.out, checkpoint)
+
+
+if __name__ == "__main__":
+    main()

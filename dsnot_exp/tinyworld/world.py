@@ -1,0 +1,152 @@
+"""A scene: who is where, who holds what, and the sentences that have been said about it."""
+
+from random import Random
+from typing import TypeVar
+
+from dsnot_exp.tinyworld.lexicon import PRONOUNS, SHE_OR_HE, WORDS, sections
+
+NOBODY = "nobody"
+T = TypeVar("T")
+Form = list[tuple[bool, str]]
+
+
+def parse(form: str) -> Form:
+    """A form as (is it a slot, word or slot name) pairs."""
+    return [(word[0] == "{", word.strip("{}")) for word in form.split()]
+
+
+FORMS = {name: [parse(line) for line in lines] for name, lines in sections("forms.txt").items()}
+
+
+class Chance:
+    """Choices which only use ``random()``, whose values Python guarantees for a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed).random
+
+    def pick(self, items: list[T]) -> T:
+        return items[int(self.random() * len(items))]
+
+    def draw(self, items: list[T], count: int) -> list[T]:
+        """`count` different items in random order."""
+        drawn: list[T] = []
+        while len(drawn) < count:
+            item = self.pick(items)
+            if item not in drawn:
+                drawn.append(item)
+        return drawn
+
+    def number(self, low: int, high: int) -> int:
+        """An integer from `low` to `high`, both included."""
+        return low + int(self.random() * (high - low + 1))
+
+
+class Scene:
+    """The state of one story; `say` adds a sentence, the methods of the events change the state.
+
+    place: person -> place; holder: thing -> person or NOBODY; spot: thing -> place where it
+    lies, if nobody holds it; last: "she"/"he" -> the person whom this pronoun means now.
+    """
+
+    def __init__(self, chance: Chance, people: int, places: int = 0, things: int = 0) -> None:
+        self.chance = chance
+        self.people = chance.draw(list(SHE_OR_HE), people)
+        self.places = chance.draw(WORDS["places"], places)
+        self.things = chance.draw(WORDS["things"], things)
+        self.place: dict[str, str] = {}
+        self.previous: dict[str, str] = {}
+        self.holder: dict[str, str] = {}
+        self.spot: dict[str, str] = {}
+        self.epithets: dict[str, str] = {}
+        self.last: dict[str, str] = {}
+        self.settled = False
+        self.words: list[str] = []
+
+    def other(self, person: str) -> str:
+        """Somebody else."""
+        return self.chance.pick([name for name in self.people if name != person])
+
+    def elsewhere(self, place: str) -> str:
+        return self.chance.pick([name for name in self.places if name != place])
+
+    def near(self, person: str) -> list[str]:
+        """The others who are where `person` is."""
+        here = self.place[person]
+        return [name for name in self.people if name != person and self.place[name] == here]
+
+    def whereabouts(self, thing: str) -> str:
+        holder = self.holder[thing]
+        return self.spot[thing] if holder == NOBODY else self.place[holder]
+
+    def move(self, person: str, place: str) -> None:
+        self.previous[person] = self.place[person]
+        self.place[person] = place
+
+    def take(self, person: str, thing: str) -> None:
+        self.holder[thing] = person
+
+    def drop(self, person: str, thing: str) -> None:
+        self.holder[thing] = NOBODY
+        self.spot[thing] = self.place[person]
+
+    def name(self, person: str) -> str:
+        """The name; from now on the pronoun means this person."""
+        if person != NOBODY:
+            self.last[SHE_OR_HE[person]] = person
+        return person
+
+    def refer(self, person: str, pronoun: bool) -> str:
+        """A name, a pronoun, "the baker" or "the one who had the lamp"."""
+        meant = self.last.get(SHE_OR_HE[person]) == person
+        self.name(person)
+        roll = self.chance.random()
+        if pronoun and meant and roll < 0.45:
+            return SHE_OR_HE[person]
+        if person in self.epithets and roll > 0.6:
+            return self.epithets[person]
+        if self.settled and 0.45 < roll < 0.55:
+            held = [thing for thing in self.things if self.holder[thing] == person]
+            if held:
+                return f"the one who had the {self.chance.pick(held)}"
+            if self.place and not self.near(person):
+                return f"the one in the {self.place[person]}"
+        return person
+
+    def slot(self, name: str, p: str, q: str) -> str:
+        """What stands for a slot that `say` was not given."""
+        if name in ("p", "q"):
+            return self.name(p if name == "p" else q)
+        if name in ("P", "D"):
+            return self.refer(p, pronoun=name == "P")
+        if name == "Q":
+            return self.refer(q, pronoun=False)
+        if name in ("he", "him", "his"):
+            return PRONOUNS[SHE_OR_HE[p]][name]
+        if name in ("he2", "him2"):
+            return PRONOUNS[SHE_OR_HE[self.name(q)]][name[:-1]]
+        return self.chance.pick(WORDS[name])
+
+    def render(self, form: Form, p: str = "", q: str = "", **values: str) -> list[str]:
+        """The words of a form; `p` and `q` are persons, `values` the other slots' words."""
+        words: list[str] = []
+        for is_slot, text in form:
+            word = (values.get(text) or self.slot(text, p, q)) if is_slot else text
+            if words and words[-1] == "a" and word[0] in "aeiou":
+                words[-1] = "an"
+            words.append(word)
+        return words
+
+    def say(self, kind: str, p: str = "", q: str = "", **values: str) -> None:
+        """Adds a sentence; a kind's first two forms are as frequent as all together."""
+        forms = FORMS[kind][:2] if self.chance.random() < 0.5 else FORMS[kind]
+        self.words += self.render(self.chance.pick(forms), p, q, **values)
+
+    def note(self, facts: list[tuple[str, dict[str, str]]]) -> None:
+        """Sums up facts, (kind of note, slots) each, in random order."""
+        self.say("note")
+        for kind, values in self.chance.draw(facts, len(facts)):
+            self.words += self.render(FORMS[kind][0], **values)
+        self.words[-1:] = ["."]
+
+    def text(self) -> str:
+        return " ".join(self.words)
