@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 
 import transformers
 from huggingface_hub.utils import logging as hub_logging
@@ -25,7 +25,16 @@ def quiet_libraries() -> None:
 
 
 @contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """tqdm writes to stderr, and not every library lets it be turned off."""
-    with redirect_stderr(io.StringIO()):
-        yield
+def silent_stderr() -> Iterator[None]:
+    """For lm-eval: its progress bars cannot all be turned off, and it asks git in a subprocess,
+    which complains outside a repository. So the file descriptor, not just `sys.stderr`."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -11,7 +11,7 @@ from dsnot_exp.errors import RequestError, RunError
 from dsnot_exp.tinyworld.language import corpus as tinyworld_corpus
 
 SUFFIXES = (".txt", ".jsonl", ".safetensors")
-TINYWORLD_WORDS = {"train": 1 << 17, "validation": 1 << 15, "test": 1 << 15}
+TINYWORLD_WORDS = {"train": 1 << 17, "validation": 1 << 14, "test": 1 << 14}
 
 
 @dataclass(frozen=True)

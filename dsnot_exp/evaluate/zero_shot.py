@@ -7,7 +7,7 @@ from typing import Any
 
 from dsnot_exp.errors import RequestError
 from dsnot_exp.paths import cache
-from dsnot_exp.quiet import without_progress_bars
+from dsnot_exp.quiet import silent_stderr
 from dsnot_exp.tinyworld import tasks as tinyworld
 
 BATCH = 64  # items per forward; they are short
@@ -51,7 +51,7 @@ def zero_shot(
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
-    with without_progress_bars():
+    with silent_stderr():
         answers = simple_evaluate(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size or BATCH),
             tasks=tasks,

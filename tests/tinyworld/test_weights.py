@@ -1,4 +1,5 @@
-"""The committed weights are small and have learnt the language."""
+"""The committed weights are small and as good as the README says: the thresholds lie a little below
+its figures, and above chance (1/4 and 1/2)."""
 
 import json
 
@@ -32,7 +33,9 @@ def test_perplexity(model: LlamaForCausalLM) -> None:
     assert perplexity(model, "test", blocks=16) < 3.2
 
 
-@pytest.mark.parametrize(("task", "least"), [("tw_where", 0.85), ("tw_follows", 0.85)])
+@pytest.mark.parametrize(
+    ("task", "least"), [("tw_where", 0.5), ("tw_holder", 0.5), ("tw_follows", 0.65)]
+)
 def test_accuracy(model: LlamaForCausalLM, task: str, least: float) -> None:
     assert accuracy(model, task, count=100) >= least
 
