@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import transformers
 from huggingface_hub.utils import logging as hub_logging
@@ -27,11 +27,11 @@ def quiet_libraries() -> None:
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """For lm-eval: its progress bars cannot all be turned off, and it asks git in a subprocess,
-    which complains outside a repository. So the file descriptor, not just `sys.stderr`."""
+    which complains outside a repository. So the file descriptor too, not just `sys.stderr`."""
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere:
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
             os.dup2(nowhere.fileno(), 2)
             yield
     finally:
