@@ -58,7 +58,6 @@ def zero_shot(
             task_manager=manager,
             limit=limit,
             log_samples=False,
-            bootstrap_iters=0,  # accuracies have a closed-form standard error
         )
     return {
         task: {
