@@ -85,7 +85,6 @@ def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
 
 def _calibration(plan: Plan, tokenizer: Any, vocabulary: int) -> list[Tensor]:
     if not plan.needs_calibration:
-        # The walker still needs one forward to learn what each block is called with.
         return []
     calib: CalibConfig = plan.config.calib
     assert calib.seqlen is not None
