@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dsnot_exp import __version__
-from dsnot_exp.config import Config, to_config
+from dsnot_exp import __version__, tinyworld
+from dsnot_exp.config import to_config
 from dsnot_exp.errors import DsnotError
 from dsnot_exp.plan import Plan, make_plan
 
@@ -28,7 +28,9 @@ def config_hash(plan: Plan) -> str:
         options["refine"] = {"name": "none"}
     options["device"] = plan.device.type
     options["version"] = __version__
-    options["files"] = {name: _fingerprint(Path(name)) for name in _local_names(plan.config)}
+    files = {name: _fingerprint(Path(name)) for name in _local_names(plan)}
+    bundled = plan.config.model.name == "tinyworld" and plan.config.model.path is None
+    options["files"] = files | ({"tinyworld": _fingerprint(tinyworld.MODEL)} if bundled else {})
     return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -50,17 +52,32 @@ def run_id(_root_: DictConfig) -> str:
     return "-".join([plan.config.model.name, *methods, config_hash(plan)[:8]])
 
 
-def _local_names(config: Config) -> list[str]:
-    names = [config.calib.dataset, *config.eval.perplexity, config.model.path or ""]
+def _local_names(plan: Plan) -> list[str]:
+    names = [plan.config.model.path or "", *plan.config.eval.perplexity]
+    names += [plan.config.calib.dataset] if plan.pruner is not None else []
     return sorted({name for name in names if name and Path(name).expanduser().exists()})
 
 
 def _fingerprint(path: Path) -> Any:
-    """A data file's content; a model folder's configuration and the sizes of its weights."""
+    """A data file's content; a model folder's JSON files and samples of its weights."""
     path = path.expanduser()
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    sizes = {p.name: p.stat().st_size for p in sorted(path.glob("*.safetensors"))}
-    config = path / "config.json"
-    return [sizes, hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else None]
+    digest = hashlib.sha256()
+    for part in sorted([*path.glob("*.json"), *path.glob("*.safetensors")]):
+        digest.update(part.name.encode())
+        digest.update(_sampled(part) if part.suffix == ".safetensors" else part.read_bytes())
+    return digest.hexdigest()
+
+
+def _sampled(path: Path, pieces: int = 64, length: int = 4096) -> bytes:
+    """A file's size and `pieces` evenly spread pieces of it: weights that were trained on differ
+    everywhere, and reading all of 26 GB to know it would take minutes."""
+    size = path.stat().st_size
+    found = [str(size).encode()]
+    with path.open("rb") as file:
+        for piece in range(pieces):
+            file.seek(piece * max(0, size - length) // (pieces - 1))
+            found.append(file.read(length))
+    return b"".join(found)
