@@ -1,0 +1,115 @@
+"""What a run leaves: the result's contract, its stages, repeatability, sweeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command import Command, masked_weights, toy_arguments, toy_folder
+
+
+def test_the_result_keeps_its_contract(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    done = command(*words, "sparsity=0.6", "eval.baselines=[dense,pruned]", "save=true")
+    assert done.code == 0, done.err
+    result = done.result
+    assert (result["schema"], result["status"]) == (1, "finished")
+    assert result["config"]["sparsity"] == 0.6
+    assert result["command"].startswith("python -m dsnot_exp ")
+    dataset = f"{tmp_path}/test.safetensors"
+    stages = result["metrics"]["perplexity"][dataset]
+    assert list(stages) == ["dense", "pruned", "refined"]
+    assert len(set(stages.values())) == 3
+    rows = result["metrics"]["reconstruction"]
+    assert len(rows) == 3 * 7
+    for row in rows:
+        assert row["expected_after"] <= row["expected_before"]
+        assert 0 < row["relative_before"] < 1
+        assert row["swaps"] > 0
+    weights = masked_weights(done.folder)
+    zeros = {n: float((w == 0).float().mean()) for n, w in weights.items()}
+    for layer, sparsity in result["sparsity"]["layers"].items():
+        assert zeros[f"{layer}.weight"] == pytest.approx(sparsity)
+        budget = (weights[f"{layer}.weight"] == 0).sum(1)
+        assert (budget == int(weights[f"{layer}.weight"].shape[1] * 0.6)).all()
+    assert zeros["lm_head.weight"] == 0
+    assert set(result["timing_s"]) >= {"load", "calibrate", "prune", "refine", "evaluate", "total"}
+    assert result["memory"]["peak_rss_bytes"] > 2**27
+    assert {"python", "torch", "transformers", "lm_eval", "git", "device"} <= set(
+        result["environment"]
+    )
+    assert (done.folder / "errors.png").read_bytes().startswith(b"\x89PNG")
+    assert "dense" in done.out
+    assert str(done.folder) in done.out
+    assert "configuration" in (done.folder / "dsnot_exp.log").read_text()
+    assert {p.name for p in done.folder.iterdir()} == {
+        "result.json", "errors.png", "dsnot_exp.log", "model",
+    }  # fmt: skip
+
+
+def test_stages_are_the_runs_that_they_name(command: Command, tmp_path: Path) -> None:
+    """`dense` is prune=none, `pruned` is refine=none, for magnitude's two thresholds too."""
+    words = [*toy_arguments(tmp_path), "prune=magnitude"]
+    dataset = f"{tmp_path}/test.safetensors"
+    whole = command(*words, "eval.baselines=[dense,pruned]", run="a").result["metrics"]
+    none = command(*words, "refine=none", run="b").result["metrics"]
+    dense = command(*words, "prune=none", run="c").result
+    stages = whole["perplexity"][dataset]
+    assert stages["pruned"] == none["perplexity"][dataset]["refined"]
+    assert stages["dense"] == dense["metrics"]["perplexity"][dataset]["refined"]
+    assert dense["sparsity"]["achieved"] == 0
+    assert dense["masks_sha256"] is None
+
+
+def test_the_same_command_gives_the_same_masks_alone_and_in_a_sweep(
+    command: Command, tmp_path: Path
+) -> None:
+    words = [*toy_arguments(tmp_path), "refine.grow=random"]
+    first = command(*words, "sparsity=0.6", run="a").result
+    again = command(*words, "sparsity=0.6", run="b").result
+    other = command(*words, "sparsity=0.6", "seed=1", run="c").result
+    assert first["masks_sha256"] == again["masks_sha256"] != other["masks_sha256"]
+    assert first["metrics"] == again["metrics"]
+    for order in ("0.5,0.6", "0.6,0.5"):
+        done = command("-m", *words, f"sparsity={order}", f"sweep=s{order[2]}", run="")
+        assert done.code == 0, done.err
+        files = tmp_path.glob(f"outputs/s{order[2]}/*/result.json")
+        found = [json.loads(file.read_text()) for file in files]
+        assert len(found) == 2
+        assert first["masks_sha256"] in {r["masks_sha256"] for r in found}
+        assert first["config_hash"] in {r["config_hash"] for r in found}
+
+
+def test_a_finished_run_is_skipped_and_said_so(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    first = command(*words)
+    stamp = (first.folder / "result.json").stat().st_mtime_ns
+    again = command(*words)
+    assert again.code == 0
+    assert "already finished" in again.out
+    assert (again.folder / "result.json").stat().st_mtime_ns == stamp
+    command(*words, "rerun=true")
+    assert (again.folder / "result.json").stat().st_mtime_ns != stamp
+    changed = command(*words, "sparsity=0.7")  # another configuration in the same folder
+    assert changed.result["sparsity"]["target"] == 0.7
+
+
+def test_a_failing_job_does_not_stop_a_sweep(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    done = command("-m", *words, "sparsity=1.5,0.5", run="")
+    assert done.code != 0
+    assert "sparsity=1.5" in done.err
+    assert len(list(tmp_path.glob("outputs/runs/*/result.json"))) == 1
+
+
+def test_data_is_not_asked_for_where_nothing_needs_it(command: Command, tmp_path: Path) -> None:
+    """The default calibration set, c4, is not to be had here."""
+    model = toy_folder(tmp_path / "toy")
+    words = ["model=local", f"model.path={model}", "wandb=disabled", "eval=none"]
+    assert command(*words, "prune=none", run="a").code == 0
+    assert command(*words, "prune=magnitude", "refine=none", run="b").code == 0
+    failed = command(*words, run="c")
+    assert failed.code in (1, 2)
+    assert "tokenizer" in failed.err or "allenai/c4" in failed.err
