@@ -7,13 +7,16 @@ small difference of large sums stays exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 MOMENTS = frozenset({"mean", "var", "sequence_var", "norm"})
 GRAM = "gram"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,15 @@ class InputStatistics:
     sequence_var: Tensor  # the mean of the within-sequence variances (released code)
     norm: Tensor  # sqrt(sum A_k^2 / sequences)
     gram: Tensor | None = None  # A^T A / tokens
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Any, derive: Callable[[Tensor], T]) -> T:
+        """`derive(gram)`, worked out for the first of the layers that share this input."""
+        if key not in self.derived:
+            assert self.gram is not None
+            self.derived[key] = derive(self.gram)
+        found: T = self.derived[key]
+        return found
 
     @property
     def sequence_length(self) -> float:

@@ -16,11 +16,13 @@ class Initial:
     """An initial mask, the weights it applies to, and the scores it came from: (out, in) each.
 
     `weight` is the dense weight unless the method has moved the kept weights (SparseGPT).
+    `note`: what the user should know of how it came about.
     """
 
     mask: Tensor
     weight: Tensor
     scores: Tensor
+    note: str = ""
 
 
 class Pruner(Protocol):

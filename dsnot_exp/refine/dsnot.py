@@ -37,6 +37,7 @@ CHOICES = {
     "grow": ("mean_over_var", "mean", "magnitude", "wanda", "random"),
     "prune": ("signed_wanda", "wanda", "signed_magnitude", "magnitude", "random"),
     "stop_on_sign_flip": ("auto", "always", "never"),
+    "only_better": ("auto", "always", "never"),
     "used_up": ("stop", "run_on"),
 }
 
@@ -51,6 +52,8 @@ class DSnoT:
     variance: `pooled` over all tokens (paper), or the mean within a `sequence` (released code)
     grow, prune: the criteria; for N:M, `prune=signed_*` takes the initial scores and no sign
     stop_on_sign_flip: `auto` is N:M only, as released
+    only_better: pass over a swap that would not lower |e_r|; `auto` is N:M on moved weights only
+        (SparseGPT's), where what a group offers to prune may well raise it
     used_up: once no kept weight has the wanted sign, `stop` the row (paper), or `run_on` to the
         other sign, the most important first (released code)
     skip: glob patterns of linears, named inside a block, that keep their initial mask
@@ -64,6 +67,7 @@ class DSnoT:
     grow: str = "mean_over_var"
     prune: str = "signed_wanda"
     stop_on_sign_flip: str = "auto"
+    only_better: str = "auto"
     used_up: str = "stop"
     skip: list[str] = field(default_factory=list)
 
@@ -99,9 +103,9 @@ class DSnoT:
         cycles = self.cycles(weight.shape[1])
         if cycles == 0 or not bool(initial.mask.any()) or bool(initial.mask.all()):
             return Refined(initial.mask, error, error, torch.zeros_like(error).long())
-        flip_stops = self.stop_on_sign_flip == "always" or (
-            self.stop_on_sign_flip == "auto" and isinstance(pattern, NM)
-        )
+        grouped = isinstance(pattern, NM)
+        flip_stops = applies(self.stop_on_sign_flip, grouped)
+        only_better = applies(self.only_better, grouped and initial.weight is not weight)
         length = cycles
         if isinstance(pattern, NM):
             # A group of n kept and M - n pruned weights can swap n times: what is left of its
@@ -109,7 +113,9 @@ class DSnoT:
             length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
         grow = self._grow_queue(weight, initial, statistics, length, generator)
         prune = self._prune_queue(weight, initial, statistics, pattern, cycles, generator)
-        after, swaps = run_cycles(error, grow, prune, cycles, self.update_threshold, flip_stops)
+        after, swaps = run_cycles(
+            error, grow, prune, cycles, self.update_threshold, flip_stops, only_better
+        )
         mask = initial.mask.clone()
         mask[grow.moved()] = True
         mask[prune.moved()] = False
@@ -163,6 +169,11 @@ class DSnoT:
         return Queue(cost, sides, value, length, run_on=self.used_up == "run_on")
 
 
+def applies(choice: str, auto: bool) -> bool:
+    """What `auto`, `always` or `never` come to."""
+    return choice == "always" or (choice == "auto" and auto)
+
+
 def unsigned_scores(
     kind: str, weight: Tensor, statistics: InputStatistics, generator: torch.Generator
 ) -> Tensor:
@@ -182,6 +193,7 @@ def run_cycles(
     cycles: int,
     threshold: float,
     flip_stops: bool,
+    only_better: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Swap heads of the two queues until every row has stopped.
 
@@ -201,6 +213,9 @@ def run_cycles(
             swap &= after.sign() == first_sign
         # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
         passed = active & ~has_pruned & isinstance(prune, GroupQueue)
+        if only_better:
+            worse = swap & (after.abs() >= error.abs())
+            swap, passed = swap & ~worse, passed | worse
         active = swap | passed
         if not bool(active.any()):
             return error, swaps

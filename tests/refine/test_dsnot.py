@@ -92,12 +92,27 @@ def test_moved_weights_count_with_their_present_value(pattern: Pattern) -> None:
     weight, statistics = layer(3)
     updated = weight + torch.randint(-8, 9, weight.shape) / 32
     initial = replace(Wanda()(weight, statistics, pattern, True), weight=updated)
-    found = refine(DSnoT(), weight, initial, statistics, pattern)
+    found = refine(DSnoT(only_better="never"), weight, initial, statistics, pattern)
     mask, errors, _ = twin.refine(weight, initial, statistics, pattern, 50)
     assert torch.equal(found.mask, mask)
     torch.testing.assert_close(
         found.error_after, torch.tensor(errors).double(), rtol=1e-5, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_on_moved_weights_no_group_raises_the_error(pattern: Pattern) -> None:
+    weight, statistics = layer(3)
+    updated = weight + torch.randint(-8, 9, weight.shape) / 32
+    initial = replace(Wanda()(weight, statistics, pattern, True), weight=updated)
+    found = refine(DSnoT(), weight, initial, statistics, pattern)
+    always = refine(DSnoT(only_better="always"), weight, initial, statistics, pattern)
+    check_budget(initial.mask, found.mask, pattern)
+    for refined in (found, always) if isinstance(pattern, NM) else (always,):
+        assert (refined.error_after.abs() <= refined.error_before.abs()).all()
+        assert refined.swaps.sum() > 0
+    if isinstance(pattern, NM):
+        assert torch.equal(found.mask, always.mask)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
