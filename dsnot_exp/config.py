@@ -31,7 +31,7 @@ class ModelConfig:
     trust_remote_code: bool = False
     use_safetensors: bool = True  # false trusts pickled weights
     blocks: str | None = None  # name of the list of blocks, where it cannot be found
-    dense: list[str] = field(default_factory=list)  # globs of block parameters left dense
+    dense: list[str] = field(default_factory=list)  # globs of linears and parameters in a block
     max_cycles: int | float = 50  # the default of refine.max_cycles on this model
     perplexity: list[str] = field(default_factory=lambda: ["wikitext2"])  # eval's defaults
     tasks: list[str] = field(default_factory=lambda: list(PAPER_TASKS))
@@ -43,6 +43,7 @@ class CalibConfig:
     samples: int = 128  # sequences
     seqlen: int | None = None  # tokens; null: 2048, or fewer if the model has fewer positions
     batch_size: int | None = None  # sequences per forward; null: about 4096 tokens
+    min_tokens: int = 32  # an expert that saw fewer is pruned by magnitude and not refined
 
 
 @dataclass

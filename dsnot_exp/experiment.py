@@ -102,7 +102,9 @@ class Experiment:
         self.facts = {
             "parameters": model.num_parameters(),
             "prunable_parameters": sum(
-                m.get_parameter("weight").numel() for b in blocks for m in linears(b).values()
+                layer.weight.numel()
+                for block in blocks
+                for layer in linears(block, options.dense).values()
             ),
             "block_weights": sum(p.numel() for p in matrices),
         }
@@ -113,10 +115,18 @@ class Experiment:
         options = self.plan.config.model
         blocks = find_blocks(model, options.blocks)
         batches = [ids.to(self.plan.device) for ids in self.inputs.calibration]
-        solver = BlockSolver(self.plan, refine, self.clock, self.display.at)
+        solver = BlockSolver(self.plan, refine, self.clock, self.display.at, say)
         name = "refine" if refine and self.plan.refiner is not None else "prune"
         with self.display.phase(name, len(blocks[1])) as display:
-            walk(model, blocks, batches, solver, on_block=display.advance, timed=self.clock)
+            walk(
+                model,
+                blocks,
+                batches,
+                solver,
+                options.dense,
+                on_block=display.advance,
+                timed=self.clock,
+            )
         return solver
 
     def _evaluate(self, model: Any, stage: str) -> None:

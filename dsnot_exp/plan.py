@@ -71,6 +71,7 @@ def _check_numbers(config: Config) -> None:
         "calib.samples": config.calib.samples,
         "calib.seqlen": config.calib.seqlen,
         "calib.batch_size": config.calib.batch_size,
+        "calib.min_tokens": config.calib.min_tokens,
         "eval.seqlen": config.eval.seqlen,
         "eval.batch_size": config.eval.batch_size,
         "eval.limit": config.eval.limit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, refuse_
 from dsnot_exp.errors import RequestError
 from dsnot_exp.evaluate.zero_shot import task_manager
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.linears import get_weight, linears, matches, refuse_unprunable
+from dsnot_exp.models.linears import linears, matches, refuse_unprunable
 from dsnot_exp.models.loading import load_config, load_tokenizer, positions, skeleton
 from dsnot_exp.models.source import Source, locate
 from dsnot_exp.plan import Plan
@@ -69,17 +70,25 @@ def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
     options = plan.config.model
     name, members = find_blocks(model, options.blocks)
     names: set[str] = set()
+    everything: set[str] = set()
     for index, block in enumerate(members):
         refuse_unprunable(block, f"{name}.{index}", options.dense)
-        for linear, module in linears(block).items():
+        for linear, matrix in linears(block, options.dense).items():
             layer = f"{name}.{index}.{linear}"
-            plan.allocator(layer, plan.pattern).refuse_width(get_weight(module).shape[1], layer)
+            plan.allocator(layer, plan.pattern).refuse_width(matrix.weight.shape[1], layer)
             names.add(linear)
-    for glob in plan.refiner.skip if plan.refiner is not None else []:
-        if not any(matches(linear, glob) for linear in names):
+        everything |= {*linears(block), *(n for n, _ in block.named_parameters())}
+    _refuse_unmatched("model.dense", options.dense, everything)
+    _refuse_unmatched("refine.skip", plan.refiner.skip if plan.refiner is not None else [], names)
+
+
+def _refuse_unmatched(key: str, globs: list[str], names: set[str]) -> None:
+    """A glob that matches nothing would silently do nothing."""
+    for glob in globs:
+        if not any(matches(name, glob) for name in names):
+            shown = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in names})
             raise RequestError(
-                f"refine.skip={glob}: matches no linear layer of a block; choose from "
-                f"{', '.join(sorted(names))}"
+                f"{key}={glob}: matches no layer of a block; choose from {', '.join(shown)}"
             )
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.errors import RunError
-from dsnot_exp.models.linears import get_weight, matches, set_weight
+from dsnot_exp.models.linears import is_routed, matches
 from dsnot_exp.patterns import Pattern, check_budget
 from dsnot_exp.plan import Plan
-from dsnot_exp.prune import Initial
+from dsnot_exp.prune import Initial, Magnitude, Pruner
 from dsnot_exp.refine import Refined, expected_error
 from dsnot_exp.statistics import GRAM, InputStatistics
 from dsnot_exp.walk import Block
@@ -53,7 +53,9 @@ class BlockSolver:
     refine: bool
     timed: Callable[[str], AbstractContextManager[None]]
     on_layer: Callable[[str], None] = lambda layer: None
+    on_note: Callable[[str], None] = lambda note: None
     records: list[LayerRecord] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._masks = hashlib.sha256()
@@ -68,14 +70,13 @@ class BlockSolver:
         return self._masks.hexdigest()
 
     def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> None:
-        for name, module in block.linears.items():
+        for name, linear in block.linears.items():
             layer = f"{block.name}.{name}"
             self.on_layer(layer)
-            weight = get_weight(module)
-            record, sparse, mask = self._solve(name, layer, weight, statistics.get(name))
+            record, sparse, mask = self._solve(name, layer, linear.weight, statistics.get(name))
             if not bool(torch.isfinite(sparse).all()):
                 raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
-            set_weight(module, sparse)
+            linear.write(sparse)
             self.records.append(record)
             self._masks.update(f"{layer}{tuple(mask.shape)}".encode())
             self._masks.update(np.packbits(mask.cpu().numpy()).tobytes())
@@ -84,10 +85,11 @@ class BlockSolver:
         self, name: str, layer: str, weight: Tensor, statistics: InputStatistics | None
     ) -> tuple[LayerRecord, Tensor, Tensor]:
         """weight: (out, in) -> its record, its sparse weight and its mask, (out, in) both."""
-        pattern = self.plan.allocator(layer, self.plan.pattern)
-        with self.timed("prune"):
-            assert self.plan.pruner is not None
-            initial = self.plan.pruner(weight, statistics, pattern, self.refiner is not None)
+        pattern, pruner = self.plan.allocator(layer, self.plan.pattern), self.plan.pruner
+        assert pruner is not None
+        if self._starved(name, layer, statistics):
+            statistics, pruner = None, Magnitude(scope="row")
+        initial = self._prune(pruner, layer, weight, statistics, pattern)
         with self.timed("refine"):
             refined = self._refine(name, layer, weight, initial, statistics, pattern)
         mask = initial.mask if refined is None else refined.mask
@@ -100,6 +102,38 @@ class BlockSolver:
             record = _measure(record, weight, initial, sparse, refined, statistics)
         return record, sparse, mask
 
+    def _starved(self, name: str, layer: str, statistics: InputStatistics | None) -> bool:
+        """Whether a layer is an expert to which too few tokens were sent to tell its statistics:
+        it is pruned by magnitude, row by row, and not refined."""
+        tokens = 0 if statistics is None else statistics.tokens
+        starved = (
+            bool(self.needs) and is_routed(name) and tokens < self.plan.config.calib.min_tokens
+        )
+        if starved:
+            self._note(layer, f"saw {tokens} calibration tokens: pruned by magnitude, not refined")
+        return starved
+
+    def _note(self, layer: str, note: str) -> None:
+        self.notes[layer] = note
+        self.on_note(f"{layer}: {note}")
+
+    def _prune(
+        self,
+        pruner: Pruner,
+        layer: str,
+        weight: Tensor,
+        statistics: InputStatistics | None,
+        pattern: Pattern,
+    ) -> Initial:
+        try:
+            with self.timed("prune"):
+                initial = pruner(weight, statistics, pattern, self.refiner is not None)
+        except ArithmeticError as error:
+            raise RunError(f"{layer}: {error}") from error
+        if initial.note:
+            self._note(layer, initial.note)
+        return initial
+
     def _refine(
         self,
         name: str,
@@ -111,7 +145,8 @@ class BlockSolver:
     ) -> Refined | None:
         if self.refiner is None or any(matches(name, glob) for glob in self.refiner.skip):
             return None
-        assert statistics is not None
+        if statistics is None:  # an expert that saw too little
+            return None
         # A generator of the layer's own: neither the order of jobs nor of layers plays a part.
         seed = zlib.crc32(f"{self.plan.config.seed}:{layer}".encode())
         generator = torch.Generator().manual_seed(seed)

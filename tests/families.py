@@ -30,6 +30,7 @@ MOE = {"num_experts_per_tok": 2, "num_local_experts": 4, "num_experts": 4}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": SMALL,
     "llama-gqa": GQA,
+    "llama-tied": GQA | {"tie_word_embeddings": True},
     "opt": SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32},
     "gpt2": {
         "vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64,
@@ -43,19 +44,33 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": HEAD,
     "gemma2": SLIDING | {"query_pre_attn_scalar": 8},
     "gemma3_text": SLIDING | {"query_pre_attn_scalar": 8},
+    "gemma3": {
+        "text_config": SLIDING | {"query_pre_attn_scalar": 8},
+        "vision_config": {
+            "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "image_size": 28, "patch_size": 14,
+        },
+        "mm_tokens_per_image": 4,
+    },
     "phi3": GQA,
     "olmo2": GQA,
     "gpt_oss": SLIDING | MOE,
     "cohere2": SLIDING,
     "mixtral": GQA | MOE,
     "qwen3_moe": HEAD | MOE | {"moe_intermediate_size": 16, "decoder_sparse_step": 1},
+    "olmoe": GQA | MOE,
+    "llama4_text": HEAD | MOE | {"intermediate_size_mlp": 48, "interleave_moe_layer_step": 1},
 }  # fmt: skip
 
 
-def build(family: str, attention: str = "sdpa", seed: int = 0, **changes: Any) -> Any:
+EAGER_ONLY = {"bloom", "gemma2", "gpt_oss"}  # transformers has no sdpa for these
+
+
+def build(family: str, attention: str | None = None, seed: int = 0, **changes: Any) -> Any:
     """A float32 model in evaluation mode. Biases and norms are random too: a walker that forgot
     one would be noticed."""
     config = AutoConfig.for_model(family.split("-")[0], **(FAMILIES[family] | changes))
+    attention = attention or ("eager" if family in EAGER_ONLY else "sdpa")
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(
         config, attn_implementation=attention, dtype=torch.float32

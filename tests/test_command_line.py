@@ -105,20 +105,6 @@ def test_an_output_folder_that_cannot_be_written(
     assert "hydra.run.dir" in done.err
 
 
-def test_a_model_with_experts_is_refused_unless_they_are_left_dense(
-    command: Command, tmp_path: Path
-) -> None:
-    words = toy_arguments(tmp_path, family="mixtral")
-    done = command(*words)
-    assert done.code == 2
-    assert re.search(r"model\.layers\.0\.mlp\.experts\.\w+ \(4, .*model\.dense", done.err)
-    done = command(*words, "model.dense=[mlp.experts]")
-    assert done.code == 0
-    sparsity = done.result["sparsity"]
-    assert sparsity["achieved"] == 0.5
-    assert sparsity["of_all_block_weights"] < 0.3
-
-
 def test_widths_that_m_does_not_divide_are_refused(command: Command, tmp_path: Path) -> None:
     done = command(*toy_arguments(tmp_path, intermediate_size=42), "pattern=2:4")
     assert done.code == 2

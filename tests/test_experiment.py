@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.command import Command, masked_weights, toy_arguments, toy_folder
 
@@ -113,3 +115,28 @@ def test_data_is_not_asked_for_where_nothing_needs_it(command: Command, tmp_path
     failed = command(*words, run="c")
     assert failed.code in (1, 2)
     assert "tokenizer" in failed.err or "allenai/c4" in failed.err
+
+
+@pytest.mark.parametrize("update", ["true", "false"])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+def test_dsnot_on_sparsegpt_lowers_the_expected_error_and_changes_no_budget(
+    command: Command, tmp_path: Path, update: str, pattern: str
+) -> None:
+    words = [*toy_arguments(tmp_path), "prune=sparsegpt", f"prune.update_weights={update}"]
+    words += [f"pattern={pattern}", "save=true", "refine.max_cycles=4"]
+    refined, alone = command(*words, run="a"), command(*words[:-1], "refine=none", run="b")
+    assert refined.code == 0, refined.err
+    rows = refined.result["metrics"]["reconstruction"]
+    better = [row["expected_after"] < row["expected_before"] for row in rows]
+    assert all(better)
+    assert all(row["swaps"] > 0 for row in rows)
+    first = "model.layers.0.self_attn.q_proj.weight"  # later blocks see other inputs
+    a, b = masked_weights(refined.folder), masked_weights(alone.folder)
+    assert torch.equal((a[first] == 0).sum(1), (b[first] == 0).sum(1))
+    assert not torch.equal(a[first] == 0, b[first] == 0)
+    dense = load_file(tmp_path / "toy" / "model.safetensors")[first]
+    kept = (a[first] != 0) & (b[first] != 0)
+    assert torch.equal(a[first][kept], b[first][kept])
+    grown = (a[first] != 0) & (b[first] == 0)
+    assert torch.equal(a[first][grown], dense[grown])
+    assert torch.equal(b[first][kept], dense[kept]) == (update == "false")

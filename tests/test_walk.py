@@ -10,10 +10,10 @@ from torch import nn
 
 from dsnot_exp.errors import RequestError, RunError
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.linears import get_weight, linears, set_weight
+from dsnot_exp.models.linears import linears
 from dsnot_exp.statistics import GRAM, MOMENTS, Accumulator
 from dsnot_exp.walk import Block, walk
-from tests.families import FAMILIES, build, tokens
+from tests.families import EAGER_ONLY, FAMILIES, build, tokens
 
 
 @dataclass
@@ -36,7 +36,6 @@ def last_block_output(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
     return outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
 
 
-EAGER_ONLY = {"bloom", "gemma2", "gpt_oss"}  # transformers has no sdpa for these
 CASES = [(f, a) for f in FAMILIES for a in ("sdpa", "eager") if a == "eager" or f not in EAGER_ONLY]
 
 
@@ -74,19 +73,19 @@ def test_statistics_of_every_linear_are_those_of_its_own_input(family: str) -> N
     model, inputs = build(family), {}
     name, blocks = find_blocks(model)
     for index, block in enumerate(blocks):
-        for linear, module in linears(block).items():
+        for linear, matrix in linears(block, ["mlp.experts"]).items():
             key = f"{name}.{index}.{linear}"
 
             def keep(_: object, args: tuple, key: str = key) -> None:
                 inputs.setdefault(key, []).append(args[0].reshape(2, 10, -1).clone())
 
-            module.register_forward_pre_hook(keep)
+            matrix.module.register_forward_pre_hook(keep)
     batches = [tokens(2, 10, seed=1), tokens(2, 10, seed=2)]
     for ids in batches:
         model(input_ids=ids, use_cache=False)
     own = {key: list(value) for key, value in inputs.items()}
     watch = Watch(MOMENTS | {GRAM})
-    walk(model, find_blocks(model), batches, watch)
+    walk(model, find_blocks(model), batches, watch, ["mlp.experts"])
     for index in range(len(blocks)):
         for linear, found in watch.seen[f"{name}.{index}"].items():
             x = torch.cat(own[f"{name}.{index}.{linear}"])
@@ -111,14 +110,14 @@ def test_the_next_block_sees_the_sparse_one() -> None:
     class Zero(Watch):
         def __call__(self, block: Block, statistics: dict) -> None:
             super().__call__(block, statistics)
-            for module in block.linears.values():
-                set_weight(module, torch.zeros_like(get_weight(module)))
+            for linear in block.linears.values():
+                linear.write(torch.zeros_like(linear.weight))
 
     model, sparse = build("llama"), build("llama")
     ids = tokens(2, 12)
     walk(model, find_blocks(model), [ids], zero := Zero(MOMENTS))
-    for module in linears(sparse.model.layers[0]).values():
-        module.weight.zero_()
+    for linear in linears(sparse.model.layers[0]).values():
+        linear.weight.zero_()
     walk(sparse, find_blocks(sparse), [ids], watch := Watch(MOMENTS))
     first = "self_attn.q_proj"
     for name in ("model.layers.0", "model.layers.1"):

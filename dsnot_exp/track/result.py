@@ -104,6 +104,7 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
             **experiment.metrics,
             "reconstruction": [r.reconstruction() for r in records],
         },
+        "notes": experiment.solver.notes if experiment.solver else {},  # by layer
         "timing_s": experiment.clock.timing(),
         "memory": experiment.clock.memory(),
         "environment": environment(plan.device),

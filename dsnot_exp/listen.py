@@ -1,0 +1,151 @@
+"""Collecting the statistics of a block's inputs while its forward runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from dsnot_exp.errors import RunError
+from dsnot_exp.models.linears import Linear, is_routed
+from dsnot_exp.statistics import Accumulator, InputStatistics
+
+PRODUCTS = (nn.functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__)
+
+
+class Listener:
+    """Counts each distinct input of a block's linears once.
+
+    Modules are heard through forward hooks, experts through the products with their slices.
+    q, k and v see the same tensor: the first of them leads, and the others use its statistics.
+    Who shares is found in the first batch; the tensors are held until the forward is over, so
+    that memory which is used again cannot be taken for the same input.
+    """
+
+    def __init__(self, block: str, linears: dict[str, Linear], needs: frozenset[str]) -> None:
+        self.block, self.linears, self.needs = block, linears, needs
+        self.accumulators: dict[str, Accumulator] = {}
+        self.leader: dict[str, str] = {}
+        self.seen: list[tuple[Tensor, str]] = []
+        self.sequences = self.all_sequences = 0
+
+    def __enter__(self) -> Listener:
+        self.open = ExitStack()
+        experts: dict[str, Linear] = {}
+        for name, linear in self.linears.items():
+            if linear.expert is None:
+                handle = linear.module.register_forward_pre_hook(self._hook(name))
+                self.open.callback(handle.remove)
+            else:
+                experts[name] = linear
+        if experts:
+            self.open.enter_context(ExpertProducts(experts, self._count_routed))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.close()
+        self.seen.clear()
+
+    def begin(self, sequences: int) -> None:
+        """A forward of so many sequences starts."""
+        self.sequences = sequences
+        self.all_sequences += sequences
+        self.seen.clear()
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if is_routed(name):
+                self._count_routed(name, args[0])
+            else:
+                self._count(name, args[0])
+
+        return hook
+
+    def _count(self, name: str, inputs: Tensor) -> None:
+        if name not in self.leader:
+            self.leader[name] = next((n for t, n in self.seen if _same(t, inputs)), name)
+        if self.leader[name] != name:
+            return
+        self.seen.append((inputs, name))
+        # OPT hands (sequences * tokens, hidden) to its fc layers.
+        self._update(name, inputs.reshape(self.sequences, -1, inputs.shape[-1]))
+
+    def _count_routed(self, name: str, inputs: Tensor) -> None:
+        """The tokens (tokens, in) of one forward that were sent to an expert: of any sequence, so
+        that they count as one when it comes to the variance within sequences."""
+        self.leader[name] = name
+        if inputs.numel():
+            self._update(name, inputs.reshape(1, -1, inputs.shape[-1]))
+
+    def _update(self, name: str, inputs: Tensor) -> None:
+        if name not in self.accumulators:
+            self.accumulators[name] = Accumulator(inputs.shape[-1], self.needs, inputs.device)
+        self.accumulators[name].update(inputs)
+
+    def finish(self) -> dict[str, InputStatistics]:
+        """The statistics by linear; an expert that saw nothing has none."""
+        leaders = {}
+        for name, accumulator in self.accumulators.items():
+            accumulator.sequences = self.all_sequences
+            leaders[name] = accumulator.finish()
+            total = leaders[name].mean.sum() + leaders[name].norm.sum()
+            if not bool(torch.isfinite(total)):
+                raise RunError(
+                    f"{self.block}.{name}: its calibration inputs hold NaN or infinity; "
+                    "try model.dtype=float32"
+                )
+        missing = [n for n in self.linears if n not in self.leader and not is_routed(n)]
+        if missing:
+            raise RunError(
+                f"{self.block}.{min(missing)}: saw no calibration input; raise calib.samples"
+            )
+        return {n: leaders[leader] for n, leader in self.leader.items() if leader in leaders}
+
+
+class ExpertProducts(TorchFunctionMode):
+    """Hears every product with an expert's slice of a 3-D parameter.
+
+    Experts run one after the other meanwhile (`eager`), whatever fused kernel they have.
+    """
+
+    def __init__(self, experts: dict[str, Linear], count: Callable[[str, Tensor], None]) -> None:
+        super().__init__()
+        self.names = {linear.weight.data_ptr(): name for name, linear in experts.items()}
+        configs: list[Any] = [expert.module.config for expert in experts.values()]
+        self.configs = {id(config): config for config in configs}
+        self.before = {key: c._experts_implementation for key, c in self.configs.items()}
+        self.count = count
+
+    def __enter__(self) -> ExpertProducts:
+        for config in self.configs.values():
+            config._experts_implementation = "eager"
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for key, config in self.configs.items():
+            config._experts_implementation = self.before[key]
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in PRODUCTS and len(args) > 1 and args[1].dim() == 2:
+            name = self.names.get(args[1].data_ptr())
+            if name is not None:
+                self.count(name, args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are views of the same numbers."""
+    return (
+        a.data_ptr() == b.data_ptr()
+        and a.shape == b.shape
+        and a.stride() == b.stride()
+        and a._version == b._version
+    )
