@@ -8,7 +8,7 @@ import pytest
 
 from tests.command import Command
 
-TASKS = ["tw_where", "tw_holder", "tw_count", "tw_compare", "tw_follows"]
+TASKS = ["tw_where", "tw_holder", "tw_count", "tw_compare", "tw_refer", "tw_follows"]
 
 
 def test_the_main_job(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

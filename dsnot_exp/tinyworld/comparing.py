@@ -6,26 +6,29 @@ from dsnot_exp.tinyworld.world import Chance, Scene
 
 
 class Ranking:
-    """The people of a scene in one order, from the tallest (say) to the shortest."""
+    """The people of a scene in one order, from the tallest (say) to the shortest.
+
+    upwards: how often it is told from above ("taller") rather than from below ("shorter").
+    """
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        index = int(scene.chance.random() * len(WORDS["base"]))
+        index = scene.chance.word(list(range(len(WORDS["base"]))))
         self.up = {name: WORDS[name][index] for name in ("base", "more", "most")}
         self.down = {"more": WORDS["less"][index], "most": WORDS["least"][index]}
+        self.upwards = 0.85 if scene.chance.random() < 0.6 else 0.15
         self.order = scene.chance.draw(scene.people, len(scene.people))
 
     def compare(self, kind: str, high: int, low: int) -> None:
         """Says that the person at `high` comes before the person at `low`, or the reverse."""
         p, q = self.order[high], self.order[low]
         r = self.scene.chance.pick([name for name in self.order if name not in (p, q)])
-        roll = self.scene.chance.random()
-        if roll < 0.2 and kind == "than":
-            self.scene.say("as", p, q, **self.up)
-        elif roll < 0.6:
-            self.scene.say(kind, p, q, r=r, **self.up)
-        else:
+        if self.scene.chance.random() > self.upwards:
             self.scene.say(kind, q, p, r=r, **self.down)
+        elif kind == "than" and self.scene.chance.random() < 0.15:
+            self.scene.say("as", p, q, **self.up)
+        else:
+            self.scene.say(kind, p, q, r=r, **self.up)
 
     def compare_all(self) -> None:
         """Every neighbouring pair, in random order: just enough to know the whole ranking."""
@@ -52,7 +55,7 @@ class Ranking:
         """States or asks who is the tallest or the shortest, and returns the answer."""
         words, p = (
             (self.up, self.order[0])
-            if self.scene.chance.random() < 0.5
+            if self.scene.chance.random() < self.upwards
             else (self.down, self.order[-1])
         )
         q = self.scene.other(p)
@@ -62,11 +65,10 @@ class Ranking:
             self.scene.say(kind, p, q, **words)
         return p
 
-    def ask_pair(self) -> str:
+    def ask_pair(self, p: str, q: str) -> str:
         """Asks which of two is taller (or shorter), and returns the answer."""
-        p, q = self.scene.chance.draw(self.order, 2)
         high, low = sorted((p, q), key=self.order.index)
-        if self.scene.chance.random() < 0.5:
+        if self.scene.chance.random() < self.upwards:
             self.scene.say("who is more", p, q, r=high, **self.up)
             return high
         self.scene.say("who is more", p, q, r=low, **self.down)
@@ -89,6 +91,6 @@ def comparisons(chance: Chance) -> Scene:
         if chance.random() < 0.6:
             ranking.extreme("who is most")
         else:
-            ranking.ask_pair()
+            ranking.ask_pair(*chance.draw(ranking.order, 2))
     fill(scene, "close", 0.1)
     return scene

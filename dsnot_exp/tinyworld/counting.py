@@ -10,7 +10,7 @@ class Bags:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.kinds = scene.chance.pick(WORDS["kinds"])
+        self.kinds = scene.chance.word(WORDS["kinds"])
         self.bag: dict[str, int] = {}
 
     def say(self, form: str, p: str, q: str, number: int) -> None:
@@ -69,7 +69,7 @@ def counts(chance: Chance) -> Scene:
     fill(scene, "open", 0.2)
     bags = Bags(scene)
     bags.start()
-    for _ in range(chance.number(1, 4)):
+    for _ in range(chance.number(0, 3)):
         bags.change()
         if chance.random() < 0.35:
             bags.state()

@@ -14,7 +14,7 @@ def story(seed: int) -> str:
     """One story of about 90 words: lower-case words and punctuation between single spaces."""
     chance = Chance(seed)
     roll = chance.random()
-    tell = things if roll < 0.62 else counts if roll < 0.84 else comparisons
+    tell = things if roll < 0.66 else counts if roll < 0.84 else comparisons
     return tell(chance).text()
 
 

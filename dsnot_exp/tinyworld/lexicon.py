@@ -19,7 +19,7 @@ def sections(name: str) -> dict[str, list[str]]:
 WORDS = {name: ", ".join(lines).split(", ") for name, lines in sections("words.txt").items()}
 
 SHE_OR_HE = dict.fromkeys(WORDS["women"], "she") | dict.fromkeys(WORDS["men"], "he")
-PEOPLE = list(SHE_OR_HE)
+PEOPLE = [p for pair in zip(WORDS["women"], WORDS["men"], strict=True) for p in pair]
 PRONOUNS = {
     "she": {"he": "she", "him": "her", "his": "her"},
     "he": {"he": "he", "him": "him", "his": "his"},

@@ -7,13 +7,13 @@ from dsnot_exp.tinyworld.world import NOBODY, Chance, Scene
 def introduce(scene: Scene, person: str) -> None:
     """Perhaps a trade or a garment by which the person can be called later."""
     roll = scene.chance.random()
-    if roll < 0.15:
-        job = scene.chance.pick(WORDS["jobs"])
+    if roll < 0.1:
+        job = scene.chance.word(WORDS["jobs"])
         if f"the {job}" not in scene.epithets.values():
             scene.say("job", person, J=job)
             scene.epithets[person] = f"the {job}"
-    elif roll < 0.22:
-        garment = f"{scene.chance.pick(WORDS['colours'])} {scene.chance.pick(WORDS['clothes'])}"
+    elif roll < 0.15:
+        garment = f"{scene.chance.word(WORDS['colours'])} {scene.chance.word(WORDS['clothes'])}"
         if f"the one in the {garment}" not in scene.epithets.values():
             scene.say("dress", person, C=garment)
             scene.epithets[person] = f"the one in the {garment}"
@@ -148,27 +148,33 @@ def ask(scene: Scene, kind: str, about: str) -> str:
     return scene.place[about]
 
 
+def questions(scene: Scene, count: int) -> None:
+    """Different questions about what has been told, with their answers."""
+    known = [(kind, thing) for thing in scene.things for kind in ("who", "where thing")]
+    known += [("where person", person) for person in scene.people]
+    known.append(("before", scene.people[-1]))
+    for kind, about in scene.chance.draw(known, count):
+        ask(scene, kind, about)
+
+
 def things(chance: Chance) -> Scene:
-    scene = Scene(
-        chance, chance.pick([2, 2, 2, 3, 3, 4]), chance.number(2, 4), chance.pick([1, 1, 2, 2, 3])
-    )
+    scene = Scene(chance, chance.pick([2, 2, 2, 3, 3]), chance.number(2, 4), chance.pick([1, 1, 2]))
     fill(scene, "open", 0.1)
     furnish(scene)
-    if chance.random() < 0.4:
+    if chance.random() < 0.15:
         note(scene)
     for _ in range(chance.number(1, 4)):
         act(scene)
-        if chance.random() < 0.4:
+        roll = chance.random()
+        if roll < 0.45:
+            questions(scene, 1)
+        elif roll < 0.7:
             state(scene)
-        elif chance.random() < 0.3:
+        elif roll < 0.85:
             note(scene)
         fill(scene, "filler", 0.08)
-    if chance.random() < 0.7:
+    if chance.random() < 0.2:
         note(scene)
-    questions = [(kind, thing) for thing in scene.things for kind in ("who", "where thing")]
-    questions += [("where person", person) for person in scene.people[:2]]
-    questions.append(("before", scene.people[-1]))
-    for kind, about in chance.draw(questions, chance.number(1, 3)):
-        ask(scene, kind, about)
+    questions(scene, chance.number(2, 3))
     fill(scene, "close", 0.1)
     return scene

@@ -14,7 +14,7 @@ from pathlib import Path
 from dsnot_exp.tinyworld.comparing import Ranking
 from dsnot_exp.tinyworld.counting import Bags
 from dsnot_exp.tinyworld.language import SEEDS
-from dsnot_exp.tinyworld.lexicon import WORDS
+from dsnot_exp.tinyworld.lexicon import SHE_OR_HE, WORDS
 from dsnot_exp.tinyworld.stories import act, ask, furnish
 from dsnot_exp.tinyworld.world import FORMS, NOBODY, Chance, Scene
 
@@ -69,22 +69,22 @@ def question(scene: Scene, right: str, others: list[str], number: int) -> Item |
     return item(context, right, scene.chance.draw(wrong, len(wrong)), number)
 
 
-def moved_scene(chance: Chance, places: int, things: int) -> tuple[Scene, str] | None:
-    """Three persons, at almost all places, and a thing that has changed hands, if one has."""
-    scene = Scene(chance, 3, places, things)
+def moved_scene(chance: Chance, places: int = 3) -> tuple[Scene, str] | None:
+    """Two persons, at almost all places, and a thing, if it has changed hands."""
+    scene = Scene(chance, 2, places, 1)
     furnish(scene)
     if len(set(scene.place.values())) < places - 1:
         return None
-    holders = dict(scene.holder)
-    for _ in range(chance.number(2, 3)):
+    (thing,) = scene.things
+    holder = scene.holder[thing]
+    for _ in range(chance.number(1, 2)):
         act(scene)
-    changed = [thing for thing in scene.things if scene.holder[thing] != holders[thing]]
-    return (scene, chance.pick(changed)) if changed else None
+    return (scene, thing) if scene.holder[thing] != holder else None
 
 
 def where(chance: Chance, number: int) -> Item | None:
-    """Where a thing is, out of four places, all of which the context mentions."""
-    found = moved_scene(chance, 4, 1)
+    """Where a thing is, out of three places, all of which the context mentions."""
+    found = moved_scene(chance)
     if not found or not set(found[0].places) <= set(found[0].words):
         return None
     scene, thing = found
@@ -92,8 +92,8 @@ def where(chance: Chance, number: int) -> Item | None:
 
 
 def holder(chance: Chance, number: int) -> Item | None:
-    """Who has a thing: one of three persons, or nobody."""
-    found = moved_scene(chance, 3, chance.number(1, 2))
+    """Who has a thing: one of two persons, or nobody."""
+    found = moved_scene(chance)
     if not found:
         return None
     scene, thing = found
@@ -105,7 +105,7 @@ def count(chance: Chance, number: int) -> Item | None:
     scene = Scene(chance, 2)
     bags = Bags(scene)
     bags.start()
-    for _ in range(chance.number(2, 3)):
+    for _ in range(chance.number(0, 2)):
         bags.change()
     told = [word for word in WORDS["amounts"] if word in scene.words]
     right = bags.ask(*chance.draw(scene.people, 2))
@@ -116,24 +116,42 @@ def count(chance: Chance, number: int) -> Item | None:
 
 
 def compare(chance: Chance, number: int) -> Item | None:
-    """Who of three is the tallest, the youngest, ..."""
+    """Who of two is taller (or older, weaker, ...), told of three."""
     scene = Scene(chance, 3)
     ranking = Ranking(scene)
     ranking.compare_all()
-    return question(scene, ranking.extreme("who is most"), scene.people, number)
+    p, q = chance.draw(scene.people, 2)
+    return question(scene, ranking.ask_pair(p, q), [p, q], number)
+
+
+def refer(chance: Chance, number: int) -> Item | None:
+    """She or he: which pronoun goes on, where a woman and a man were told of."""
+    scene = Scene(chance, 2, 3, 1)
+    person, other = chance.draw(scene.people, 2)
+    if SHE_OR_HE[person] == SHE_OR_HE[other]:
+        return None
+    furnish(scene)
+    act(scene)
+    mood = chance.word(WORDS["mood"])
+    context = f"{scene.text()} because {person} was {mood} ,"
+    return item(context, SHE_OR_HE[person], [SHE_OR_HE[other]], number)
 
 
 def follows(chance: Chance, number: int) -> Item | None:
     """Which of two sentences, different in one word, agrees with what was told."""
-    found = moved_scene(chance, 3, chance.number(1, 2))
+    found = moved_scene(chance)
     if not found or found[0].text().count(" ") >= LONGEST:
         return None
     scene, thing = found
     place, person = scene.whereabouts(thing), scene.holder[thing]
     if person == NOBODY or chance.random() < 0.5:
-        kind, right, wrong = "so lies", place, scene.elsewhere(place)
+        told = [name for name in scene.places if name in scene.words and name != place]
+        kind, right, wrong = "so lies", place, chance.pick(told or [scene.elsewhere(place)])
     else:
         kind, right, wrong = "so holds", person, scene.other(person)
+    mentions = [word for word in scene.words if word in (right, wrong)]
+    if mentions[-1:] == [right] and chance.random() < 0.4:  # the latest must not be a good guess
+        return None
     simple = [form for form in FORMS[kind] if not {"M", "q"} & {text for _, text in form}]
     words = scene.render(chance.pick(simple), person, O=thing, L=place)
     other = [wrong if word == right else word for word in words]
@@ -145,6 +163,7 @@ TASKS: dict[str, Callable[[Chance, int], Item | None]] = {
     "tw_holder": holder,
     "tw_count": count,
     "tw_compare": compare,
+    "tw_refer": refer,
     "tw_follows": follows,
 }
 

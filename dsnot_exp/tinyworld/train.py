@@ -3,7 +3,7 @@
 Steps, not time, define the schedule, and every step's text and order come from the step's
 number: a run which was killed goes on from its checkpoint as if nothing had happened.
 The hidden matrices learn with Muon (``torch.optim.Muon``, which needs torch 2.9 or newer),
-embeddings and norms with AdamW. 2 CPU cores with bfloat16 instructions need less than an hour.
+embeddings and norms with AdamW. 2 CPU cores with bfloat16 instructions need about an hour.
 """
 
 import argparse
@@ -18,9 +18,12 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from dsnot_exp.tinyworld import tokenizer
-from dsnot_exp.tinyworld.network import Recipe, config, prepare
+from dsnot_exp.tinyworld.lexicon import WORDS
+from dsnot_exp.tinyworld.network import Recipe, config
 from dsnot_exp.tinyworld.rows import answers, packed_rows, short_rows
+from dsnot_exp.tinyworld.start import prepare
 
+NAMING = ("women", "men", "places", "things")  # the words that stories are about
 STORIES = 1000  # reserved for each step, so that a step's text follows from its number
 
 
@@ -34,12 +37,16 @@ def rate(recipe: Recipe, step: int) -> float:
 class Trainer:
     """Model, optimizers and number of the step: all that a checkpoint holds."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, compiled: bool = False) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.step = recipe, 0
         self.words = tokenizer.build()
         self.model = LlamaForCausalLM(config(recipe))
-        prepare(self.model)
+        # In short rows plain attention is faster on a CPU than the fused one's backward.
+        self.model.set_attn_implementation("eager")
+        naming = [word for name in NAMING for word in WORDS[name]]
+        prepare(self.model, torch.tensor(self.words.convert_tokens_to_ids(naming)))
+        self.forward = torch.compile(self.model, dynamic=False, disable=not compiled)
         named = list(self.model.named_parameters())
         matrices = [p for name, p in named if "proj" in name]
         inputs = [p for name, p in named if "embed" in name]
@@ -58,7 +65,7 @@ class Trainer:
         labels = rows(recipe, self.words, self.step * STORIES)
         ids = labels.clamp(min=0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self.model(input_ids=ids, use_cache=False).logits[:, :-1]
+            logits = self.forward(input_ids=ids, use_cache=False).logits[:, :-1]
         targets = labels[:, 1:]
         losses = cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
         weights = (targets >= 0) * (
@@ -100,9 +107,9 @@ class Trainer:
         self.words.save_pretrained(folder)
 
 
-def train(recipe: Recipe, folder: Path, checkpoint: Path) -> None:
+def train(recipe: Recipe, folder: Path, checkpoint: Path, compiled: bool = False) -> None:
     """Trains (on) until the last step and writes the model into `folder`."""
-    trainer = Trainer(recipe)
+    trainer = Trainer(recipe, compiled)
     if checkpoint.exists():
         trainer.load(checkpoint)
     began, first, losses = time.monotonic(), trainer.step, []
@@ -126,12 +133,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--checkpoint", type=Path, help="default: OUT/checkpoint.pt")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument(
+        "--plain", action="store_true", help="without torch.compile, which needs a C++ compiler"
+    )
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.out.mkdir(parents=True, exist_ok=True)
     checkpoint = given.checkpoint or given.out / "checkpoint.pt"
-    train(Recipe(steps=given.steps), given.out, checkpoint)
+    train(Recipe(steps=given.steps), given.out, checkpoint, not given.plain)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """A scene: who is where, who holds what, and the sentences that have been said about it."""
 
+from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
-from dsnot_exp.tinyworld.lexicon import PRONOUNS, SHE_OR_HE, WORDS, sections
+from dsnot_exp.tinyworld.lexicon import PEOPLE, PRONOUNS, SHE_OR_HE, WORDS, sections
 
 NOBODY = "nobody"
+VARIED = ("open", "filler", "close")  # kinds of sentences without a plain form
 T = TypeVar("T")
 Form = list[tuple[bool, str]]
 
@@ -27,11 +29,23 @@ class Chance:
     def pick(self, items: list[T]) -> T:
         return items[int(self.random() * len(items))]
 
+    def word(self, items: list[T]) -> T:
+        """One of a class of words: as in natural text, few of them are frequent. Half of what is
+        drawn comes from the first eighth."""
+        return items[int(self.random() ** 3 * len(items))]
+
     def draw(self, items: list[T], count: int) -> list[T]:
         """`count` different items in random order."""
+        return self._different(self.pick, items, count)
+
+    def words(self, items: list[T], count: int) -> list[T]:
+        """`count` different words of a class."""
+        return self._different(self.word, items, count)
+
+    def _different(self, choose: Callable[[list[T]], T], items: list[T], count: int) -> list[T]:
         drawn: list[T] = []
         while len(drawn) < count:
-            item = self.pick(items)
+            item = choose(items)
             if item not in drawn:
                 drawn.append(item)
         return drawn
@@ -50,9 +64,9 @@ class Scene:
 
     def __init__(self, chance: Chance, people: int, places: int = 0, things: int = 0) -> None:
         self.chance = chance
-        self.people = chance.draw(list(SHE_OR_HE), people)
-        self.places = chance.draw(WORDS["places"], places)
-        self.things = chance.draw(WORDS["things"], things)
+        self.people = chance.words(PEOPLE, people)
+        self.places = chance.words(WORDS["places"], places)
+        self.things = chance.words(WORDS["things"], things)
         self.place: dict[str, str] = {}
         self.previous: dict[str, str] = {}
         self.holder: dict[str, str] = {}
@@ -100,11 +114,11 @@ class Scene:
         meant = self.last.get(SHE_OR_HE[person]) == person
         self.name(person)
         roll = self.chance.random()
-        if pronoun and meant and roll < 0.45:
+        if pronoun and meant and roll < 0.25:
             return SHE_OR_HE[person]
-        if person in self.epithets and roll > 0.6:
+        if person in self.epithets and roll > 0.75:
             return self.epithets[person]
-        if self.settled and 0.45 < roll < 0.55:
+        if self.settled and 0.25 < roll < 0.3:
             held = [thing for thing in self.things if self.holder[thing] == person]
             if held:
                 return f"the one who had the {self.chance.pick(held)}"
@@ -124,7 +138,7 @@ class Scene:
             return PRONOUNS[SHE_OR_HE[p]][name]
         if name in ("he2", "him2"):
             return PRONOUNS[SHE_OR_HE[self.name(q)]][name[:-1]]
-        return self.chance.pick(WORDS[name])
+        return self.chance.word(WORDS[name])
 
     def render(self, form: Form, p: str = "", q: str = "", **values: str) -> list[str]:
         """The words of a form; `p` and `q` are persons, `values` the other slots' words."""
@@ -137,8 +151,9 @@ class Scene:
         return words
 
     def say(self, kind: str, p: str = "", q: str = "", **values: str) -> None:
-        """Adds a sentence; a kind's first two forms are as frequent as all together."""
-        forms = FORMS[kind][:2] if self.chance.random() < 0.5 else FORMS[kind]
+        """Adds a sentence; the first two forms of a kind are plain ones and the most frequent."""
+        plain = kind not in VARIED and self.chance.random() < 0.7
+        forms = FORMS[kind][:2] if plain else FORMS[kind]
         self.words += self.render(self.chance.pick(forms), p, q, **values)
 
     def note(self, facts: list[tuple[str, dict[str, str]]]) -> None:

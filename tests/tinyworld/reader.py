@@ -149,9 +149,7 @@ class Reader:
         holder = self.holder[thing]
         return self.spot[thing] if holder == "nobody" else self.place[holder]
 
-    def extreme(self, superlative: str) -> str:
-        """The one who is above (or below) nobody else's head."""
-        end = 1 if superlative in WORDS["most"] else 0
-        everybody = {name for pair in self.above for name in pair}
-        (name,) = everybody - {pair[end] for pair in self.above}
-        return name
+    def above_all(self, one: str, other: str) -> bool:
+        """Whether `one` comes before `other`, perhaps by way of a third."""
+        lower = {b for a, b in self.above if a == one}
+        return other in lower or any(self.above_all(name, other) for name in lower)

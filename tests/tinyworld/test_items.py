@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from dsnot_exp.tinyworld.language import stories
-from dsnot_exp.tinyworld.lexicon import WORDS
+from dsnot_exp.tinyworld.lexicon import SHE_OR_HE, WORDS
 from dsnot_exp.tinyworld.tasks import TASKS, Item, items
 from tests.tinyworld.reader import NAME, PLACE, THING, Reader
 
@@ -38,8 +38,12 @@ def answer(name: str, item: Item) -> str:
         asked = re.split("how many", context)[-1]
         return WORDS["amounts"][reader.number[re.findall(rf"\b{NAME}\b", asked)[0]]]
     if name == "tw_compare":
-        superlatives = {*WORDS["most"], *WORDS["least"]}
-        return reader.extreme([word for word in context.split() if word in superlatives][-1])
+        comparatives = {*WORDS["more"], *WORDS["less"]}
+        asked = [word for word in context.split() if word in comparatives][-1]
+        p, q = item.choices
+        return p if reader.above_all(p, q) == (asked in WORDS["more"]) else q
+    if name == "tw_refer":
+        return SHE_OR_HE[re.findall(rf"because {NAME} was", context)[-1]]
     (true,) = [choice for choice in item.choices if holds(reader, choice)]
     return true
 

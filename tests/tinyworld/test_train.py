@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dsnot_exp.tinyworld.network import Recipe, prepare
+from dsnot_exp.tinyworld.network import Recipe
 from dsnot_exp.tinyworld.rows import answers, packed_rows, short_rows
 from dsnot_exp.tinyworld.train import Trainer, rate, train
 
@@ -67,15 +67,26 @@ def test_answers_lie_between_a_question_or_colon_and_a_full_stop() -> None:
     assert marked == ["anna", ".", "anna", ",", "kitchen", "."]
 
 
+TEXT = "then anna was in the kitchen . ben was in the garden . anna quickly went to the cellar ."
+
+
 def test_the_first_heads_begin_by_looking_back() -> None:
-    trainer = Trainer(replace(TINY, hidden=128, heads=4))
-    prepare(trainer.model, shifts=3)
-    trainer.model.set_attn_implementation("eager")
+    trainer = Trainer(Recipe())
     ids = torch.randint(4, 1000, (1, 30))
     attention = trainer.model(ids, output_attentions=True).attentions[0][0]
-    for head in range(3):
+    for head in range(7):
         looked = attention[head].argmax(-1)[10:]
-        assert (looked == torch.arange(10, 30) - head - 1).float().mean() > 0.8
+        assert (looked == torch.arange(10, 30) - head - 1).float().mean() > 0.7
+
+
+def test_the_second_block_begins_by_finding_what_was_last_told_of_the_same() -> None:
+    trainer = Trainer(Recipe())
+    ids = trainer.words(f"{TEXT} where was anna ? in the", return_tensors="pt").input_ids
+    words = trainer.words.convert_ids_to_tokens(ids[0])
+    with torch.no_grad():
+        attention = trainer.model(ids, output_attentions=True).attentions[1][0, 4:6, -1].mean(0)
+    places = {word: float(attention[words.index(word)]) for word in ("kitchen", "garden", "cellar")}
+    assert places["cellar"] > 2 * places["kitchen"] > 2 * places["garden"]
 
 
 def test_training_writes_a_folder_that_transformers_loads(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """The committed weights are small and as good as the README says: the thresholds lie a little below
-its figures, and above chance (1/4 and 1/2)."""
+its figures, and far above chance (1/4 to 1/2)."""
 
 import json
 
@@ -34,7 +34,14 @@ def test_perplexity(model: LlamaForCausalLM) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "least"), [("tw_where", 0.5), ("tw_holder", 0.5), ("tw_follows", 0.65)]
+    ("task", "least"),
+    [
+        ("tw_where", 0.9),
+        ("tw_holder", 0.9),
+        ("tw_refer", 0.9),
+        ("tw_count", 0.85),
+        ("tw_follows", 0.75),
+    ],
 )
 def test_accuracy(model: LlamaForCausalLM, task: str, least: float) -> None:
     assert accuracy(model, task, count=100) >= least
