@@ -1,4 +1,4 @@
-"""Every family of models from the command line: pruned, refined, saved, and loaded by transformers."""
+"""Every family of models from the command line: pruned, refined, saved, and loaded again."""
 
 from __future__ import annotations
 
