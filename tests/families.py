@@ -63,6 +63,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+BLOCKS = {"gemma3": "model.language_model.layers"}  # beside those of its images
 EAGER_ONLY = {"bloom", "gemma2", "gpt_oss"}  # transformers has no sdpa for these
 
 

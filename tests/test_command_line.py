@@ -32,7 +32,7 @@ BAD = [
     (["calib.seqlen=0"], r"calib\.seqlen=0"),
     (["refine.max_cycles=-1"], r"refine\.max_cycles=-1"),
     (["refine.grow=most"], r"refine\.grow=most: choose from"),
-    (["refine.skip=[attention]"], r"refine\.skip=attention: matches no linear"),
+    (["refine.skip=[attention]"], r"refine\.skip=attention: matches no layer"),
     (["model.dtype=int8"], r"model\.dtype=int8: choose from auto"),
     (["eval.baselines=[raw]"], r"eval\.baselines=raw: choose from dense, pruned"),
     (["eval.perplexity=[moon]"], r"eval\.perplexity=moon"),
