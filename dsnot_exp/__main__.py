@@ -57,7 +57,8 @@ def main() -> NoReturn:
     try:
         hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)()
     except (Exception, KeyboardInterrupt) as error:
-        sys.exit(1 if error in reported else report(error))
+        known = error in reported  # by a job of a sweep
+        sys.exit(report(error) if not known else 130 if isinstance(error, KeyboardInterrupt) else 1)
     finally:
         if not trace_wanted:
             del os.environ[FULL_ERROR]

@@ -38,6 +38,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "gpt_neox": SMALL,
     "falcon": SMALL,
+    "mpt": {
+        "vocab_size": VOCABULARY, "d_model": 32, "n_heads": 4, "n_layers": 3, "max_seq_len": 64,
+    },
     "bloom": {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 3, "n_head": 4},
     "mistral": GQA | {"sliding_window": 6},
     "qwen2": GQA,
@@ -64,7 +67,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 BLOCKS = {"gemma3": "model.language_model.layers"}  # beside those of its images
-EAGER_ONLY = {"bloom", "gemma2", "gpt_oss"}  # transformers has no sdpa for these
+EAGER_ONLY = {"bloom", "gemma2", "gpt_oss", "mpt"}  # transformers has no sdpa for these
 
 
 def build(family: str, attention: str | None = None, seed: int = 0, **changes: Any) -> Any:

@@ -140,3 +140,16 @@ def test_dsnot_on_sparsegpt_lowers_the_expected_error_and_changes_no_budget(
     grown = (a[first] != 0) & (b[first] == 0)
     assert torch.equal(a[first][grown], dense[grown])
     assert torch.equal(b[first][kept], dense[kept]) == (update == "false")
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_an_interrupted_run_says_so_and_ends_with_130(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: list[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dsnot_exp.experiment.run_experiment", interrupted)
+    done = command(*sweep, *toy_arguments(tmp_path), run="")
+    assert done.code == 130
+    assert done.err == "dsnot_exp: interrupted; what had finished is kept\n"

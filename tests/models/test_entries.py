@@ -39,7 +39,9 @@ EXCEPTIONS = {
 def composed() -> dict[str, DictConfig]:
     register_schema()
     OmegaConf.register_new_resolver("run_id", run_id, replace=True)
-    OmegaConf.register_new_resolver("sweeps_path", lambda: "file:///nowhere", replace=True)
+    OmegaConf.register_new_resolver(
+        "sweeps_path", lambda: f"file://{FOLDER.parent.parent}", replace=True
+    )
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(FOLDER.parent), version_base="1.3"):
         return {entry: compose("config", [f"model={entry}"]) for entry in ENTRIES}
