@@ -19,9 +19,9 @@ def run_cycles(
 ) -> tuple[Tensor, Tensor]:
     """Swap heads of the two queues until every row has stopped.
 
-    `error: (out,)` -> (the error after, the number of swaps), (out,) each. `flip_stops`: a row stops
-    at the swap that would turn its error's sign; `only_better`: a swap that would not lower |e_r|
-    is passed over.
+    `error: (out,)` -> (the error after, the number of swaps), (out,) each. `flip_stops`: a row
+    stops at the swap that would turn its error's sign; `only_better`: a swap that would not lower
+    |e_r| is passed over.
     """
     first_sign = error.sign()
     swaps = torch.zeros_like(error, dtype=torch.int64)
