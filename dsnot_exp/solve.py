@@ -143,9 +143,9 @@ class BlockSolver:
         statistics: InputStatistics | None,
         pattern: Pattern,
     ) -> Refined | None:
-        if self.refiner is None or any(matches(name, glob) for glob in self.refiner.skip):
+        if self.refiner is None or statistics is None:  # none: an expert that saw too little
             return None
-        if statistics is None:  # an expert that saw too little
+        if any(matches(name, glob) for glob in self.refiner.skip):
             return None
         # A generator of the layer's own: neither the order of jobs nor of layers plays a part.
         seed = zlib.crc32(f"{self.plan.config.seed}:{layer}".encode())

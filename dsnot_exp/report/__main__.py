@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dsnot_exp.track.result import NAME, SCHEMA
-
-UNTOLD = ("wandb", "save", "rerun", "sweep", "device")
+from dsnot_exp.identity import WITHOUT_EFFECT
+from dsnot_exp.track.result import NAME, SCHEMA, flatten
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
@@ -27,20 +26,10 @@ def load(folder: Path) -> list[dict[str, Any]]:
     return results
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"calib": {"samples": 8}} -> {"calib.samples": 8}"""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else key)
-    return flat
-
-
 def varied(results: list[dict[str, Any]]) -> list[str]:
     """The options in which the runs differ."""
     options = [flatten(r["config"]) for r in results]
-    keys = [k for k in options[0] if k.split(".")[0] not in UNTOLD]
+    keys = [k for k in options[0] if k.split(".")[0] not in WITHOUT_EFFECT]
     return [k for k in keys if len({str(o.get(k)) for o in options}) > 1]
 
 

@@ -1,4 +1,4 @@
-"""The bundled model's recipe, its configuration and the weights that its training begins with."""
+"""The bundled model's recipe and configuration."""
 
 from dataclasses import dataclass
 

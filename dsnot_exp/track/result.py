@@ -111,6 +111,16 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
     }
 
 
+def flatten(tree: Any, separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """{"calib": {"samples": 8}} -> {"calib.samples": 8}"""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, separator, f"{prefix}{separator}{key}" if prefix else key)
+    return flat
+
+
 def settled(plan: Plan) -> dict[str, Any]:
     """The resolved configuration as plain data."""
     return asdict(plan.config)

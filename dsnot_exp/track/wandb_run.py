@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from dsnot_exp.config import WandbConfig
+from dsnot_exp.track.result import flatten
 
 log = logging.getLogger(__name__)
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def summary(tree: dict[str, Any]) -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a/b": 1}, numbers and short texts only."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float | str) and value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    flat = flatten(tree, "/")
+    return {key: value for key, value in flat.items() if isinstance(value, int | float | str)}
 
 
 def mirror(options: WandbConfig, folder: Path, result: dict[str, Any], figure: Path | None) -> str:
@@ -68,9 +64,9 @@ def _log(run: Any, result: dict[str, Any], figure: Path | None) -> None:
         tables["figures/errors"] = wandb.Image(str(figure))
     run.log(tables)
     for key in ("metrics", "timing_s", "memory", "environment", "model"):
-        run.summary.update(flatten({key: result[key]}))
+        run.summary.update(summary({key: result[key]}))
     overall = {k: v for k, v in result["sparsity"].items() if k != "layers"}  # they are a table
-    run.summary.update(flatten({"sparsity": overall}))
+    run.summary.update(summary({"sparsity": overall}))
     run.summary.update({key: result[key] for key in ("masks_sha256", "config_hash", "command")})
 
 

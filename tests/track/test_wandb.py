@@ -46,9 +46,9 @@ def test_the_offline_run_holds_everything(command: Command, tmp_path: Path) -> N
     assert str(refined)[:8] in summary
 
 
-def test_flatten_keeps_numbers_and_texts() -> None:
+def test_the_summary_keeps_numbers_and_texts() -> None:
     tree: dict[str, Any] = {"a": {"b": 1.5, "c": [1, 2]}, "d": "x", "e": None}
-    assert wandb_run.flatten(tree) == {"a/b": 1.5, "d": "x"}
+    assert wandb_run.summary(tree) == {"a/b": 1.5, "d": "x"}
 
 
 def test_a_failing_mirror_costs_nothing_but_a_line(
