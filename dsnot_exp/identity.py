@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dsnot_exp import __version__, tinyworld
-from dsnot_exp.config import to_config
+from dsnot_exp.config import ModelConfig, to_config
 from dsnot_exp.errors import DsnotError
 from dsnot_exp.plan import Plan, make_plan
 
@@ -49,7 +50,14 @@ def run_id(_root_: DictConfig) -> str:
     methods = [plan.config.prune["name"]]
     if plan.pruner is not None:
         methods += [amount, plan.config.refine["name"]]
-    return "-".join([plan.config.model.name, *methods, config_hash(plan)[:8]])
+    return "-".join([_model_name(plan.config.model), *methods, config_hash(plan)[:8]])
+
+
+def _model_name(model: ModelConfig) -> str:
+    """`local` and `hub` say nothing; the last part of the path does."""
+    if model.name not in ("local", "hub") or model.path is None:
+        return model.name
+    return re.sub(r"[^\w.+-]+", "_", Path(model.path).expanduser().resolve().name) or model.name
 
 
 def _local_names(plan: Plan) -> list[str]:

@@ -30,6 +30,8 @@ def test_a_saved_model_is_the_one_that_was_measured(
     text = load_file(tmp_path / "test.safetensors")["input_ids"]
     measured = done.result["metrics"]["perplexity"][f"{tmp_path}/test.safetensors"]["refined"]
     assert perplexity(saved, text, 8) == pytest.approx(measured, rel=1e-6)
+    for row in done.result["metrics"]["reconstruction"]:
+        assert row["expected_before"] is None or row["expected_after"] <= row["expected_before"]
     assert saved.generation_config.to_dict() == dense.generation_config.to_dict()
     name, blocks = find_blocks(saved)
     recorded, pruned = done.result["sparsity"]["layers"], set()

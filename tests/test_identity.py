@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file, save_file
 
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig, WandbConfig
-from dsnot_exp.identity import config_hash
+from dsnot_exp.identity import config_hash, run_id
 from dsnot_exp.plan import make_plan
 from tests.command import toy_folder
 from tests.families import tokens
@@ -83,3 +84,12 @@ def test_a_model_trained_on_in_its_folder_is_another_run(config: Config) -> None
     save_file({name: torch.ones(3) for name in weights}, path)
     (path.parent / "model-2.safetensors").write_bytes(b"")
     assert len(identity(config)) == 64
+
+
+def test_a_run_of_a_folder_is_called_after_it(config: Config) -> None:
+    composed = OmegaConf.structured(config)
+    with open_dict(composed):
+        composed.hydra = {}
+    assert run_id(composed).startswith("toy-wanda-0.5-dsnot-")
+    composed.model.path = None
+    assert run_id(composed).startswith("local-wanda")

@@ -15,13 +15,11 @@ def run_cycles(
     cycles: int,
     threshold: float,
     flip_stops: bool,
-    only_better: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Swap heads of the two queues until every row has stopped.
 
     `error: (out,)` -> (the error after, the number of swaps), (out,) each. `flip_stops`: a row
-    stops at the swap that would turn its error's sign; `only_better`: a swap that would not lower
-    |e_r| is passed over.
+    stops at the swap that would turn its error's sign.
     """
     first_sign = error.sign()
     swaps = torch.zeros_like(error, dtype=torch.int64)
@@ -37,9 +35,6 @@ def run_cycles(
             swap &= after.sign() == first_sign
         # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
         passed = active & ~has_pruned & isinstance(prune, GroupQueue)
-        if only_better:
-            worse = swap & (after.abs() >= error.abs())
-            swap, passed = swap & ~worse, passed | worse
         active = swap | passed
         if not bool(active.any()):
             return error, swaps

@@ -53,8 +53,8 @@ class DSnoT:
     variance: `pooled` over all tokens (paper), or the mean within a `sequence` (released code)
     grow, prune: the criteria; for N:M, `prune=signed_*` takes the initial scores and no sign
     stop_on_sign_flip: `auto` is N:M only, as released
-    only_better: pass over a swap that would not lower |e_r|; `auto` is N:M on moved weights only
-        (SparseGPT's), where what a group offers to prune may well raise it
+    only_better: a row whose |e_r| would end larger than it began keeps its initial mask; `auto`
+        is on moved weights only (SparseGPT's), which have left little error to be lowered
     used_up: once no kept weight has the wanted sign, `stop` the row (paper), or `run_on` to the
         other sign, the most important first (released code)
     skip: glob patterns of linears, named inside a block, that keep their initial mask
@@ -106,7 +106,6 @@ class DSnoT:
             return Refined(initial.mask, error, error, torch.zeros_like(error).long())
         grouped = isinstance(pattern, NM)
         flip_stops = applies(self.stop_on_sign_flip, grouped)
-        only_better = applies(self.only_better, grouped and initial.weight is not weight)
         length = cycles
         if isinstance(pattern, NM):
             # A group of n kept and M - n pruned weights can swap n times: what is left of its
@@ -114,12 +113,14 @@ class DSnoT:
             length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
         grow = self._grow_queue(weight, initial, statistics, length, generator)
         prune = self._prune_queue(weight, initial, statistics, pattern, cycles, generator)
-        after, swaps = run_cycles(
-            error, grow, prune, cycles, self.update_threshold, flip_stops, only_better
-        )
+        after, swaps = run_cycles(error, grow, prune, cycles, self.update_threshold, flip_stops)
         mask = initial.mask.clone()
         mask[grow.moved()] = True
         mask[prune.moved()] = False
+        if applies(self.only_better, initial.weight is not weight):
+            worse = after.abs() > error.abs()
+            mask[worse] = initial.mask[worse]
+            after, swaps = torch.where(worse, error, after), swaps.masked_fill(worse, 0)
         return Refined(mask, error, after, swaps)
 
     def _grow_queue(
