@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -72,7 +73,7 @@ def report(error: BaseException) -> int:
     elif isinstance(error, DsnotError):
         line, code = str(error), error.exit_code
     elif isinstance(error, HydraException | OmegaConfBaseException):
-        line, code = str(error).split("Config search path")[0], 2
+        line, code = _composition(str(error)), 2
     elif isinstance(cause := error.__cause__ or error, OSError) and "hydra" in _origin(error):
         line, code = f"hydra.run.dir={cause.filename}: cannot be written ({cause.strerror})", 2
     else:
@@ -82,6 +83,17 @@ def report(error: BaseException) -> int:
     print(f"dsnot_exp: {' '.join(line.split())}", file=sys.stderr)
     reported.append(error)
     return code
+
+
+def _composition(message: str) -> str:
+    """Hydra's words without its advice to append what is not an option."""
+    message = message.split("Config search path")[0]
+    unknown = re.match(r"Could not override '(\S+)'\.\s+To append to your config", message)
+    if unknown is None:
+        return message
+    return (
+        f"{unknown[1]}: no such option here; `python -m dsnot_exp --cfg job` lists those there are"
+    )
 
 
 def sweeps_path() -> str:

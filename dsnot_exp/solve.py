@@ -22,6 +22,8 @@ from dsnot_exp.refine import Refined, expected_error
 from dsnot_exp.statistics import GRAM, InputStatistics
 from dsnot_exp.walk import Block
 
+NOTES_SHOWN = 8  # one line each; a model with thousands of experts would bury its result
+
 
 @dataclass(frozen=True)
 class LayerRecord:
@@ -110,12 +112,15 @@ class BlockSolver:
             bool(self.needs) and is_routed(name) and tokens < self.plan.config.calib.min_tokens
         )
         if starved:
-            self._note(layer, f"saw {tokens} calibration tokens: pruned by magnitude, not refined")
+            but = ", not refined" if self.refiner is not None else ""
+            self._note(layer, f"calibration tokens seen: {tokens}; pruned by magnitude{but}")
         return starved
 
     def _note(self, layer: str, note: str) -> None:
         self.notes[layer] = note
-        self.on_note(f"{layer}: {note}")
+        if len(self.notes) <= NOTES_SHOWN:
+            more = "; further notes: result.json" if len(self.notes) == NOTES_SHOWN else ""
+            self.on_note(f"{layer}: {note}{more}")
 
     def _prune(
         self,

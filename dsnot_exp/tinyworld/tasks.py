@@ -6,11 +6,11 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dsnot_exp.files import write_atomically
 from dsnot_exp.tinyworld.comparing import Ranking
 from dsnot_exp.tinyworld.counting import Bags
 from dsnot_exp.tinyworld.language import SEEDS
@@ -180,15 +180,6 @@ def items(name: str, count: int = ITEMS) -> list[Item]:
     return found
 
 
-def write(path: Path, text: str) -> None:
-    """Writes all of a file or nothing, and not at all if it is there already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def build(folder: Path) -> list[str]:
     """Writes the tasks into `folder` and returns their names.
 
@@ -199,6 +190,8 @@ def build(folder: Path) -> list[str]:
         lines = "".join(json.dumps(asdict(made)) + "\n" for made in items(name))
         digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
         path = folder.resolve() / f"{name}-{digest}.jsonl"
-        write(path, lines)
-        write(folder / f"{name}.yaml", YAML.format(name=name, path=json.dumps(str(path))))
+        recipe = YAML.format(name=name, path=json.dumps(str(path)))
+        for file, text in ((path, lines), (folder / f"{name}.yaml", recipe)):
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                write_atomically(file, text.encode())
     return list(TASKS)

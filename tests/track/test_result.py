@@ -9,7 +9,7 @@ import pytest
 
 from dsnot_exp.solve import LayerRecord
 from dsnot_exp.track.figure import error_figure
-from dsnot_exp.track.result import finished, write_atomically, write_result
+from dsnot_exp.track.result import finished, write_result
 
 
 def test_what_is_read_back_is_what_was_written(tmp_path: Path) -> None:
@@ -26,22 +26,6 @@ def test_what_is_read_back_is_what_was_written(tmp_path: Path) -> None:
 def test_truncated_and_newer_results_are_not_finished(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     assert finished(tmp_path, "h") is None
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "result.json"
-    path.write_text("old")
-
-    def full(_: int) -> None:
-        raise OSError("disk")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk"):
-        write_atomically(path, b"new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_numbers_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
