@@ -12,17 +12,21 @@ from torch import Tensor, nn
 
 from dsnot_exp.errors import RequestError
 
+Forward = Callable[..., Any]
+
 
 @dataclass(frozen=True)
 class Call:
     """The arguments of one block's forward on one batch, but for the hidden states.
 
     `by_name`: whether the model passes the hidden states as a keyword.
+    `others`: how many values the block returns beside them; -1 where it returns no tuple.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     by_name: bool
+    others: int
 
     def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
         """The block's output hidden states for `hidden: (sequences, tokens, hidden)`."""
@@ -31,6 +35,10 @@ class Call:
         else:
             output = block(hidden, *self.args, **self.kwargs)
         return output[0] if isinstance(output, tuple) else output
+
+    def as_returned(self, hidden: Tensor) -> Any:
+        """`hidden` in the form in which the block returns its output."""
+        return hidden if self.others < 0 else (hidden, *[None] * self.others)
 
 
 class _Captured(Exception):
@@ -47,34 +55,32 @@ class _Recorder:
 
     calls: list[list[Call]]
     hidden: list[Tensor] = field(default_factory=list)
-    extra: dict[type, int] = field(default_factory=dict)  # tuple length - 1; -1 for a tensor
+    others: dict[type, int] = field(default_factory=dict)  # by class of block, as in Call
     shared: list[Tensor] = field(default_factory=list)
 
-    def forward(self, index: int, block: nn.Module, real: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(self, index: int, block: nn.Module, real: Forward) -> Forward:
         def record(*args: Any, **kwargs: Any) -> Any:
             by_name = not args
             states = kwargs.pop("hidden_states") if by_name else args[0]
             if index == 0:
                 self.hidden.append(states)
+            last = index == len(self.calls) - 1
+            if not last and type(block) not in self.others:
+                named = {"hidden_states": states} if by_name else {}
+                output = real(*args, **named, **kwargs)
+                self.others[type(block)] = len(output) - 1 if isinstance(output, tuple) else -1
             call = Call(
                 tuple(self._intern(a) for a in args[1:]),
                 {name: self._intern(value) for name, value in kwargs.items()},
                 by_name,
+                self.others.get(type(block), -1),
             )
             self.calls[index].append(call)
-            if index == len(self.calls) - 1:
+            if last:
                 raise _Captured
-            return self._stand_in(type(block), states, real, call)
+            return call.as_returned(states)
 
         return record
-
-    def _stand_in(self, kind: type, states: Tensor, real: Callable[..., Any], call: Call) -> Any:
-        if kind not in self.extra:
-            few = {"hidden_states": states} if call.by_name else {}
-            output = real(*(() if few else (states,)), *call.args, **few, **call.kwargs)
-            self.extra[kind] = len(output) - 1 if isinstance(output, tuple) else -1
-        extra = self.extra[kind]
-        return states if extra < 0 else (states, *[None] * extra)
 
     def _intern(self, value: Any) -> Any:
         """The same mask for every batch and block is kept once."""
@@ -104,7 +110,7 @@ def capture(
     `batches`: input ids, (sequences, tokens) each.
     """
     recorder = _Recorder(calls=[[] for _ in blocks])
-    with _replaced_forwards(blocks, recorder), _without_cache(model):
+    with replaced_forwards(blocks, recorder.forward), _without_cache(model):
         for ids in batches:
             try:
                 model(input_ids=ids, use_cache=False)
@@ -124,11 +130,14 @@ def capture(
 
 
 @contextmanager
-def _replaced_forwards(blocks: nn.ModuleList, recorder: _Recorder) -> Iterator[None]:
+def replaced_forwards(
+    blocks: nn.ModuleList, stand_in: Callable[[int, nn.Module, Forward], Forward]
+) -> Iterator[None]:
+    """Every block's forward is `stand_in(index, block, its real forward)` for a while."""
     own = [block.__dict__.get("forward") for block in blocks]  # set by accelerate's hooks, say
     try:
         for index, block in enumerate(blocks):
-            block.forward = recorder.forward(index, block, block.forward)
+            block.forward = stand_in(index, block, block.forward)
         yield
     finally:
         for block, forward in zip(blocks, own, strict=True):

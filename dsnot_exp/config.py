@@ -6,7 +6,7 @@ method's own dataclass; here they are a plain mapping with the method's `name`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -53,7 +53,9 @@ class EvalConfig:
     seqlen: int | None = None  # tokens per block; null: as calib.seqlen
     tasks: list[str] = field(default_factory=list)  # lm-eval names
     limit: int | None = None  # items per task; null: all
+    num_fewshot: int | None = None  # examples before an item; null: the task's own, mostly 0
     batch_size: int | None = None  # sequences per forward; null: about 4096 tokens, 64 items
+    streaming: str = "auto"  # block by block: true, false; auto: where the model does not fit
     baselines: list[str] = field(default_factory=list)  # subset of dense, pruned
 
 
@@ -83,7 +85,8 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda, cuda:0
     save: bool = False  # write the sparse model beside the result
     rerun: bool = False  # false: a run whose result exists is skipped
-    sweep: str = "runs"  # the folder under outputs/ that holds this run beside its like
+    outputs: str = "outputs"  # the folder of all runs, and of what they share
+    sweep: str = "runs"  # the folder in it that holds this run beside its like
 
 
 def register_schema() -> None:
@@ -97,19 +100,32 @@ def to_config(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise RequestError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
+    _refuse_strangers("", config)
     return config
+
+
+def _refuse_strangers(prefix: str, node: Any) -> None:
+    """`+sparsty=0.5` appends a key that no field stands for: it would silently do nothing."""
+    known = {field.name for field in fields(node)}
+    for key, value in vars(node).items():
+        if key not in known:
+            raise RequestError(
+                f"{prefix}{key}: no such option; choose from {', '.join(sorted(known))}"
+            )
+        if is_dataclass(value):
+            _refuse_strangers(f"{prefix}{key}.", value)
 
 
 def build(group: str, methods: dict[str, type[T]], options: dict[str, Any]) -> T:
     """The method that `options["name"]` names, with the rest of `options` as its fields."""
-    fields = {key: value for key, value in options.items() if key != "name"}
+    given = {key: value for key, value in options.items() if key != "name"}
     name = options["name"]
     if name not in methods:
         raise RequestError(f"{group}={name}: choose from {', '.join(methods)}")
     try:
         node = OmegaConf.structured(methods[name])
         OmegaConf.set_readonly(node, False)
-        method = OmegaConf.to_object(OmegaConf.merge(node, fields))
+        method = OmegaConf.to_object(OmegaConf.merge(node, given))
     except OmegaConfBaseException as error:
         raise RequestError(f"{group}.{error.full_key}: {str(error).splitlines()[0]}") from error
     except ValueError as error:  # a method refuses its own options

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.config import Config
-from dsnot_exp.evaluate.perplexity import perplexity
-from dsnot_exp.evaluate.zero_shot import zero_shot
-from dsnot_exp.identity import config_hash
+from dsnot_exp.errors import RunError
+from dsnot_exp.evaluate.batches import per_forward
+from dsnot_exp.evaluate.store import Store
+from dsnot_exp.evaluate.suite import Suite
+from dsnot_exp.identity import code_fingerprint, config_hash, model_fingerprint
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.loading import load_model
+from dsnot_exp.models.placement import Placed, place
+from dsnot_exp.models.source import Source
 from dsnot_exp.plan import STAGES, Plan, make_plan
-from dsnot_exp.prepare import Inputs, per_forward, prepare
+from dsnot_exp.prepare import Inputs, prepare
 from dsnot_exp.solve import BlockSolver, LayerRecord
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
@@ -43,13 +47,34 @@ def run_experiment(config: Config, folder: Path, command: str) -> dict[str, Any]
     with clock("load"):
         plan, inputs = prepare(plan)
     with Display() as display:
-        experiment = Experiment(plan, inputs, clock, display)
+        suite = Suite(
+            plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
+            dense_store(plan, inputs.source), display,
+        )  # fmt: skip
+        experiment = Experiment(plan, inputs, clock, display, suite)
         experiment.run(folder)
     result = assemble(experiment, identity, command)
     write_result(folder, result)  # first: what follows may fail and must not cost the result
     figure = error_figure(experiment.records, folder.name, folder / "errors.png")
     show_result(result, folder, mirror(config.wandb, folder, result, figure))
+    if suite.failed:
+        raise RunError(
+            f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
+            f"all else is in {folder / 'result.json'}, and the same command tries again"
+        )
     return result
+
+
+def dense_store(plan: Plan, source: Source) -> Store:
+    """Where the runs beside this one keep what they have measured of dense models."""
+    config = plan.config
+    common = {
+        "model": model_fingerprint(source),
+        "dtype": config.model.dtype,
+        "device": plan.device.type,
+        "code": code_fingerprint(),
+    }
+    return Store(Path(config.outputs) / "dense", common, config.rerun)
 
 
 @dataclass
@@ -61,9 +86,7 @@ class Experiment:
     inputs: Inputs
     clock: Clock
     display: Display
-    metrics: dict[str, dict[str, dict[str, Any]]] = field(
-        default_factory=lambda: {"perplexity": {}, "zero_shot": {}}
-    )
+    suite: Suite
     facts: dict[str, Any] = field(default_factory=dict)
     solver: BlockSolver | None = None
 
@@ -89,15 +112,14 @@ class Experiment:
             if not refines and "pruned" in baselines:
                 self._copy("refined", "pruned")
         if self.plan.config.save:
-            save_model(model, self.inputs.tokenizer, folder / "model")
+            save_model(model.model, self.inputs.tokenizer, folder / "model")
 
-    def _load(self) -> Any:
+    def _load(self) -> Placed:
         options = self.plan.config.model
         with self.clock("load"):
-            model = load_model(
-                self.inputs.source, options.dtype, options.use_safetensors, self.plan.device
-            )
-            blocks = find_blocks(model, options.blocks)[1]
+            model = load_model(self.inputs.source, options.dtype, options.use_safetensors)
+            placed = place(model, find_blocks(model, options.blocks), self.plan.device)
+        blocks = placed.blocks[1]
         matrices = [p for p in blocks.parameters() if p.dim() > 1]
         self.facts = {
             "parameters": model.num_parameters(),
@@ -108,56 +130,37 @@ class Experiment:
             ),
             "block_weights": sum(p.numel() for p in matrices),
         }
-        return model
+        return placed
 
-    def _solve(self, model: Any, refine: bool) -> BlockSolver:
+    def _solve(self, model: Placed, refine: bool) -> BlockSolver:
         """Make the model sparse, in place."""
-        options = self.plan.config.model
-        blocks = find_blocks(model, options.blocks)
-        batches = [ids.to(self.plan.device) for ids in self.inputs.calibration]
+        calib, tokens = self.plan.config.calib, self.inputs.calibration
+        batches = []
+        if tokens is not None:
+            size = calib.batch_size or per_forward(tokens.ids.shape[1])
+            batches = [ids.to(self.plan.device) for ids in tokens.ids.split(size)]
         solver = BlockSolver(self.plan, refine, self.clock, self.display.at, say)
         name = "refine" if refine and self.plan.refiner is not None else "prune"
-        with self.display.phase(name, len(blocks[1])) as display:
+        with self.display.phase(name, len(model.blocks[1])) as display:
             walk(
-                model,
-                blocks,
+                model.model,
+                model.blocks,
                 batches,
                 solver,
-                options.dense,
-                on_block=display.advance,
-                timed=self.clock,
+                self.plan.config.model.dense,
+                model.fetch,
+                display.advance,
+                self.clock,
             )
         return solver
 
-    def _evaluate(self, model: Any, stage: str) -> None:
-        options, inputs = self.plan.config.eval, self.inputs
-        for name, tokens in inputs.evaluation.items():
-            batch = options.batch_size or per_forward(tokens.shape[1])
-            with self.clock("evaluate"), self.display.phase("perplexity", len(tokens)) as display:
-                display.at(f"{name}, {stage}")
-                value = perplexity(model, tokens, batch, display.advance)
-            self.metrics["perplexity"].setdefault(name, {})[stage] = value
-            log.info("perplexity of %s, %s: %.4f", name, stage, value)
-        if not options.tasks:
-            return
-        with self.clock("evaluate"), self.display.phase("zero-shot", len(options.tasks)) as display:
-            display.at(f"{', '.join(options.tasks)}, {stage}")
-            found = zero_shot(
-                model,
-                inputs.tokenizer,
-                options.tasks,
-                inputs.tasks,
-                options.limit,
-                options.batch_size,
-            )
-            display.advance(len(options.tasks))
-        for task, values in found.items():
-            self.metrics["zero_shot"].setdefault(task, {})[stage] = values
-            log.info("%s, %s: %s", task, stage, values)
+    def _evaluate(self, model: Placed, stage: str) -> None:
+        with self.clock("evaluate"):
+            self.suite(model, stage)
 
     def _copy(self, source: str, target: str) -> None:
         """Two stages that are the same model by definition."""
         assert {source, target} <= set(STAGES)
-        for group in self.metrics.values():
+        for group in self.suite.metrics.values():
             for stages in group.values():
                 stages[target] = stages[source]

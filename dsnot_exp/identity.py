@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from dsnot_exp import __version__, tinyworld
 from dsnot_exp.config import ModelConfig, to_config
 from dsnot_exp.errors import DsnotError
+from dsnot_exp.models.source import Source
+from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan, make_plan
 
-WITHOUT_EFFECT = ("wandb", "save", "rerun", "sweep", "device")
+WITHOUT_EFFECT = ("wandb", "save", "rerun", "outputs", "sweep", "device")
 
 
 def config_hash(plan: Plan) -> str:
@@ -58,6 +61,23 @@ def _model_name(model: ModelConfig) -> str:
     if model.name not in ("local", "hub") or model.path is None:
         return model.name
     return re.sub(r"[^\w.+-]+", "_", Path(model.path).expanduser().resolve().name) or model.name
+
+
+def model_fingerprint(source: Source) -> str:
+    """A commit on the hub, or the content of a folder."""
+    if source.revision is not None:
+        return f"{source.path}@{source.revision}"
+    return str(_fingerprint(Path(source.path)))
+
+
+def code_fingerprint() -> str:
+    """sha256 over this package's source and the versions of what it computes with."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(file.read_bytes())
+    for package in ("torch", "transformers", "lm_eval"):
+        digest.update(f"{package} {version(package)}".encode())
+    return digest.hexdigest()
 
 
 def _local_names(plan: Plan) -> list[str]:

@@ -56,7 +56,11 @@ def make_plan(config: Config) -> Plan:
     if prunes:
         refuse_unknown("calib.dataset", config.calib.dataset)
     return Plan(
-        config=replace(config, sparsity=pattern.sparsity if prunes else 0.0),
+        config=replace(
+            config,
+            sparsity=pattern.sparsity if prunes else 0.0,
+            eval=replace(config.eval, streaming=config.eval.streaming.lower()),  # YAML: True
+        ),
         pattern=pattern,
         allocator=build("allocate", ALLOCATORS, config.allocate),
         pruner=pruner,
@@ -79,10 +83,13 @@ def _check_numbers(config: Config) -> None:
     for key, value in positive.items():
         if value is not None and value < 1:
             raise RequestError(f"{key}={value}: expected 1 or more")
+    if (config.eval.num_fewshot or 0) < 0:
+        raise RequestError(f"eval.num_fewshot={config.eval.num_fewshot}: expected 0 or more")
     for key in ("calib.seqlen", "eval.seqlen"):
         if positive[key] == 1:
             raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")
     _check_choice("model.dtype", config.model.dtype, DTYPES)
+    _check_choice("eval.streaming", config.eval.streaming.lower(), ("auto", "true", "false"))
     _check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     for stage in config.eval.baselines:
         _check_choice("eval.baselines", stage, STAGES[:2])

@@ -6,12 +6,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from dsnot_exp.config import CalibConfig, EvalConfig
-from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, refuse_foreign_tokens
+from dsnot_exp.data.tokens import (
+    Tokens,
+    calibration_tokens,
+    evaluation_tokens,
+    refuse_foreign_tokens,
+)
 from dsnot_exp.errors import RequestError
-from dsnot_exp.evaluate.zero_shot import task_manager
+from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears, matches, refuse_unprunable
 from dsnot_exp.models.loading import load_config, load_tokenizer, positions, skeleton
@@ -19,7 +24,6 @@ from dsnot_exp.models.source import Source, locate
 from dsnot_exp.plan import Plan
 
 PAPER_SEQLEN = 2048
-TOKENS_PER_FORWARD = 4096
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class Inputs:
 
     source: Source
     tokenizer: Any
-    calibration: list[Tensor]  # batches of token ids, (sequences, tokens)
-    evaluation: dict[str, Tensor]  # data set -> (blocks, tokens)
-    tasks: Any  # lm-eval's task manager; None without tasks
+    tasks: Tasks
+    calibration: Tokens | None  # None where nothing needs it
+    evaluation: dict[str, Tokens]
 
 
 def prepare(plan: Plan) -> tuple[Plan, Inputs]:
@@ -43,15 +47,27 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
     calib, evaluation = plan.config.calib, plan.config.eval
     datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]
     needs_text = evaluation.tasks or any(not d.endswith(".safetensors") for d in datasets)
-    tokenizer = load_tokenizer(source) if needs_text else None
+    tokenizer = _tokenizer(source, bool(needs_text), plan.config.save)
+    if evaluation.tasks:
+        refuse_tokenizer_without_marks(tokenizer, plan.config.model.path)
     vocabulary = config.get_text_config().vocab_size
     return plan, Inputs(
         source=source,
         tokenizer=tokenizer,
+        tasks=load_tasks(evaluation.tasks) if evaluation.tasks else {},
         calibration=_calibration(plan, tokenizer, vocabulary),
         evaluation=_evaluation(evaluation, tokenizer, vocabulary),
-        tasks=task_manager(evaluation.tasks) if evaluation.tasks else None,
     )
+
+
+def _tokenizer(source: Source, needed: bool, saved: bool) -> Any:
+    """None where nothing needs it; to be saved beside the model it may be missing."""
+    try:
+        return load_tokenizer(source) if needed or saved else None
+    except RequestError:
+        if needed:
+            raise
+        return None
 
 
 def _settle_lengths(plan: Plan, most: int | None) -> Plan:
@@ -92,27 +108,22 @@ def _refuse_unmatched(key: str, globs: list[str], names: set[str]) -> None:
             )
 
 
-def _calibration(plan: Plan, tokenizer: Any, vocabulary: int) -> list[Tensor]:
+def _calibration(plan: Plan, tokenizer: Any, vocabulary: int) -> Tokens | None:
     if not plan.needs_calibration:
-        return []
+        return None
     calib: CalibConfig = plan.config.calib
     assert calib.seqlen is not None
     tokens = calibration_tokens(
         calib.dataset, calib.samples, calib.seqlen, plan.config.seed, tokenizer
     )
-    refuse_foreign_tokens(f"calib.dataset={calib.dataset}", tokens, vocabulary)
-    return list(tokens.split(calib.batch_size or per_forward(calib.seqlen)))
+    refuse_foreign_tokens(f"calib.dataset={calib.dataset}", tokens.ids, vocabulary)
+    return tokens
 
 
-def _evaluation(evaluation: EvalConfig, tokenizer: Any, vocabulary: int) -> dict[str, Tensor]:
+def _evaluation(evaluation: EvalConfig, tokenizer: Any, vocabulary: int) -> dict[str, Tokens]:
     assert evaluation.seqlen is not None
-    blocks: dict[str, Tensor] = {}
+    texts: dict[str, Tokens] = {}
     for name in evaluation.perplexity:
-        blocks[name] = evaluation_tokens(name, evaluation.seqlen, tokenizer)
-        refuse_foreign_tokens(f"eval.perplexity={name}", blocks[name], vocabulary)
-    return blocks
-
-
-def per_forward(seqlen: int) -> int:
-    """Sequences per forward: about 4096 tokens, enough to fill a matrix product."""
-    return max(1, TOKENS_PER_FORWARD // seqlen)
+        texts[name] = evaluation_tokens(name, evaluation.seqlen, tokenizer)
+        refuse_foreign_tokens(f"eval.perplexity={name}", texts[name].ids, vocabulary)
+    return texts

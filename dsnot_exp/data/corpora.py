@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.data.hub import HubFile, hub_file
+from dsnot_exp.errors import RequestError
 from dsnot_exp.tinyworld.language import corpus as tinyworld_corpus
 
 SUFFIXES = (".txt", ".jsonl", ".safetensors")
-TINYWORLD_WORDS = {"train": 1 << 17, "validation": 1 << 14, "test": 1 << 14}
 
 
 @dataclass(frozen=True)
@@ -22,50 +22,75 @@ class Corpus:
     documents: Sequence[str]
     join: str
     by_document: bool = False
-    evaluated_blocks: int | None = None  # c4's protocol evaluates the first 256 blocks only
+    evaluated_blocks: int | None = None
 
 
-def _tinyworld(split: str) -> Callable[[bool], Corpus]:
-    def load(calibration: bool) -> Corpus:
-        part = "train" if calibration else split
-        return Corpus([tinyworld_corpus(part, TINYWORLD_WORDS[part])], "")
+@dataclass(frozen=True)
+class HubCorpus:
+    """A corpus on the hub, and the papers' protocol for it (released code, lib/data.py).
 
-    return load
+    calibration, evaluation: the file in the repository, by each name that it has had
+    evaluated_documents, evaluated_blocks: the evaluation looks at the first so many only
+    """
+
+    repository: str
+    calibration: tuple[str, ...]
+    evaluation: tuple[str, ...]
+    column: str = "text"
+    revision: str | None = None
+    evaluation_join: str = " "
+    by_document: bool = False
+    evaluated_documents: int | None = None
+    evaluated_blocks: int | None = None
+
+    def file(self, calibration: bool) -> HubFile:
+        names = self.calibration if calibration else self.evaluation
+        return hub_file(self.repository, names, self.revision)
+
+    def read(self, file: HubFile, calibration: bool) -> Corpus:
+        texts = file.column(self.column)
+        if calibration:
+            return Corpus(texts, " ", self.by_document)
+        texts = texts[: self.evaluated_documents]
+        return Corpus(texts, self.evaluation_join, evaluated_blocks=self.evaluated_blocks)
 
 
-def _wikitext2(calibration: bool) -> Corpus:
-    split = "train" if calibration else "test"
-    text = _hub("Salesforce/wikitext", "wikitext-2-raw-v1", split=split)["text"]
-    return Corpus(text, " " if calibration else "\n\n")
+@dataclass(frozen=True)
+class TinyworldCorpus:
+    """Tinyworld's own text: calibration on its training text, evaluation on `split`."""
+
+    split: str
+
+    def read(self, calibration: bool) -> Corpus:
+        split, words = ("train", 1 << 17) if calibration else (self.split, 1 << 14)
+        return Corpus([tinyworld_corpus(split, words)], "")
 
 
-def _ptb(calibration: bool) -> Corpus:
-    split = "train" if calibration else "test"
-    # The original is a script, which `datasets` no longer runs; this is its parquet conversion.
-    ptb = _hub(
+CORPORA: dict[str, HubCorpus | TinyworldCorpus] = {
+    "wikitext2": HubCorpus(
+        "Salesforce/wikitext",
+        ("wikitext-2-raw-v1/train-00000-of-00001.parquet",),
+        ("wikitext-2-raw-v1/test-00000-of-00001.parquet",),
+        evaluation_join="\n\n",
+    ),
+    "c4": HubCorpus(
+        "allenai/c4",
+        ("en/c4-train.00000-of-01024.json.gz",),
+        ("en/c4-validation.00000-of-00008.json.gz",),
+        by_document=True,
+        evaluated_documents=1100,
+        evaluated_blocks=256,
+    ),
+    # The original is a script, which `datasets` no longer runs; this is the hub's conversion.
+    "ptb": HubCorpus(
         "ptb-text-only/ptb_text_only",
-        "penn_treebank",
-        split=split,
+        ("penn_treebank/train/0000.parquet", "penn_treebank/ptb_text_only-train.parquet"),
+        ("penn_treebank/test/0000.parquet", "penn_treebank/ptb_text_only-test.parquet"),
+        column="sentence",
         revision="refs/convert/parquet",
-    )
-    return Corpus(ptb["sentence"], " ")
-
-
-def _c4(calibration: bool) -> Corpus:
-    if calibration:
-        shard = {"train": "en/c4-train.00000-of-01024.json.gz"}
-        return Corpus(_hub("allenai/c4", data_files=shard, split="train")["text"], " ", True)
-    shard = {"validation": "en/c4-validation.00000-of-00008.json.gz"}
-    text = _hub("allenai/c4", data_files=shard, split="validation")[:1100]["text"]
-    return Corpus(text, " ", evaluated_blocks=256)
-
-
-CORPORA: dict[str, Callable[[bool], Corpus]] = {
-    "wikitext2": _wikitext2,
-    "c4": _c4,
-    "ptb": _ptb,
-    "tinyworld": _tinyworld("test"),
-    "tinyworld-validation": _tinyworld("validation"),
+    ),
+    "tinyworld": TinyworldCorpus("test"),
+    "tinyworld-validation": TinyworldCorpus("validation"),
 }
 
 
@@ -85,10 +110,8 @@ def refuse_unknown(key: str, name: str) -> None:
         raise RequestError(f"{key}={name}: the file is empty")
 
 
-def load_corpus(key: str, name: str, calibration: bool) -> Corpus:
-    """The corpus `name`, its calibration or its evaluation part; a file is both."""
-    if name in CORPORA:
-        return CORPORA[name](calibration)
+def read_file(key: str, name: str) -> Corpus:
+    """A user's .txt, one text, or .jsonl, a document in the field `text` of every line."""
     path = Path(name).expanduser()
     try:
         text = path.read_text("utf-8")
@@ -104,16 +127,3 @@ def load_corpus(key: str, name: str, calibration: bool) -> Corpus:
             f'{key}={name}: every line must be JSON with a "text" field ({error!r})'
         ) from error
     return Corpus(documents, "\n\n", by_document=True)
-
-
-def _hub(path: str, *args: str, **kwargs: object):  # type: ignore[no-untyped-def]
-    from datasets import load_dataset  # slow to import, and not needed offline
-
-    try:
-        return load_dataset(path, *args, **kwargs)
-    except Exception as error:  # network, proxies, hubs: each raises its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise RunError(
-            f"data set {path} cannot be had ({reason}); connect once so that it is cached, or give "
-            "the path of a .txt, .jsonl or .safetensors file"
-        ) from error

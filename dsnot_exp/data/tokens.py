@@ -5,7 +5,10 @@ Released code: github zyxxmu/DSnoT, lib/data.py. The same seed selects the same 
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,36 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dsnot_exp.data.corpora import Corpus, load_corpus
+from dsnot_exp.data.cache import cached
+from dsnot_exp.data.corpora import CORPORA, Corpus, TinyworldCorpus, read_file
 from dsnot_exp.errors import RequestError
 
-MAX_DRAWS = 1000  # documents in a row that may be too short (3 % of c4 reach 2048 tokens)
+MAX_DRAWS = 20_000  # documents in a row that may be too short (3 % of c4 reach 2048 tokens)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids, (sequences, tokens) int64, and where they come from."""
+
+    ids: Tensor
+    dataset: str
+    revision: str | None = None  # the commit on the hub
+
+    def record(self) -> dict[str, Any]:
+        """What result.json says of them."""
+        return {
+            "dataset": self.dataset,
+            "revision": self.revision,
+            "sequences": self.ids.shape[0],
+            "seqlen": self.ids.shape[1],
+            "tokens_sha256": hashlib.sha256(self.ids.numpy().tobytes()).hexdigest(),
+        }
 
 
 def calibration_tokens(
     dataset: str, samples: int, seqlen: int, seed: int, tokenizer: Any
-) -> Tensor:
-    """`samples` sequences of `seqlen` tokens: (samples, seqlen), int64."""
+) -> Tokens:
+    """`samples` sequences of `seqlen` tokens."""
     key = "calib.dataset"
     if dataset.endswith(".safetensors"):
         rows = _sequences(key, dataset, seqlen)
@@ -32,35 +55,68 @@ def calibration_tokens(
                 f"{key}={dataset}: holds {len(rows)} sequences of {seqlen} tokens, fewer than "
                 f"calib.samples={samples}"
             )
-        return rows[:samples]
-    corpus = load_corpus(key, dataset, calibration=True)
+        return Tokens(rows[:samples], dataset)
+
+    def draw(corpus: Corpus) -> Tensor:
+        return sample(corpus, samples, seqlen, seed, tokenizer, f"{key}={dataset}")
+
+    drawn = {"samples": samples, "seqlen": seqlen, "seed": seed}
+    return _from_corpus(key, dataset, True, drawn, tokenizer, draw)
+
+
+def evaluation_tokens(dataset: str, seqlen: int, tokenizer: Any) -> Tokens:
+    """The evaluation text, tokenised once and cut into blocks of `seqlen`, tail dropped."""
+    key = "eval.perplexity"
+    if dataset.endswith(".safetensors"):
+        return Tokens(_sequences(key, dataset, seqlen), dataset)
+
+    def cut(corpus: Corpus) -> Tensor:
+        stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
+        count = len(stream) // seqlen
+        if count == 0:
+            raise RequestError(
+                f"{key}={dataset}: {len(stream)} tokens, shorter than one block of "
+                f"eval.seqlen={seqlen}"
+            )
+        return stream[: count * seqlen].reshape(count, seqlen)[: corpus.evaluated_blocks]
+
+    return _from_corpus(key, dataset, False, {"seqlen": seqlen}, tokenizer, cut)
+
+
+def _from_corpus(
+    key: str,
+    dataset: str,
+    calibration: bool,
+    drawn: dict[str, int],
+    tokenizer: Any,
+    draw: Callable[[Corpus], Tensor],
+) -> Tokens:
+    """Tokens of a text; those from the hub are drawn once per commit and tokenizer."""
+    known = CORPORA.get(dataset)
+    if known is None:
+        return Tokens(draw(read_file(key, dataset)), dataset)
+    if isinstance(known, TinyworldCorpus):
+        return Tokens(draw(known.read(calibration)), dataset)
+    file = known.file(calibration)
+    source = {"repository": file.repository, "file": file.name, "commit": file.commit}
+    ids = cached({**source, **drawn}, tokenizer, lambda: draw(known.read(file, calibration)))
+    return Tokens(ids, dataset, file.commit)
+
+
+def sample(
+    corpus: Corpus, samples: int, seqlen: int, seed: int, tokenizer: Any, what: str
+) -> Tensor:
+    """Calibration tokens (samples, seqlen), drawn as the released code draws them."""
     rng = random.Random(seed)
     if corpus.by_document:
-        return _by_document(corpus, samples, seqlen, rng, tokenizer, f"{key}={dataset}")
+        return _by_document(corpus, samples, seqlen, rng, tokenizer, what)
     stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
     if len(stream) < seqlen:
         raise RequestError(
-            f"{key}={dataset}: {len(stream)} tokens, shorter than one sequence of "
-            f"calib.seqlen={seqlen}"
+            f"{what}: {len(stream)} tokens, shorter than one sequence of calib.seqlen={seqlen}"
         )
     starts = [rng.randint(0, max(0, len(stream) - seqlen - 1)) for _ in range(samples)]
     return torch.stack([stream[start : start + seqlen] for start in starts])
-
-
-def evaluation_tokens(dataset: str, seqlen: int, tokenizer: Any) -> Tensor:
-    """The evaluation text, tokenised once and cut into blocks: (blocks, seqlen), tail dropped."""
-    key = "eval.perplexity"
-    if dataset.endswith(".safetensors"):
-        return _sequences(key, dataset, seqlen)
-    corpus = load_corpus(key, dataset, calibration=False)
-    stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
-    count = len(stream) // seqlen
-    if count == 0:
-        raise RequestError(
-            f"{key}={dataset}: {len(stream)} tokens, shorter than one block of eval.seqlen={seqlen}"
-        )
-    blocks = stream[: count * seqlen].reshape(count, seqlen)
-    return blocks[: corpus.evaluated_blocks]
 
 
 def tokenize(tokenizer: Any, text: str) -> Tensor:
@@ -73,16 +129,21 @@ def _by_document(
 ) -> Tensor:
     """Draw a document, redraw while it is not longer than a sequence, then draw the offset."""
     drawn: list[Tensor] = []
+    short: dict[int, int] = {}  # lengths of documents that need not be tokenised again
     for _ in range(samples):
         for _ in range(MAX_DRAWS):
             index = rng.randint(0, len(corpus.documents) - 1)
+            if index in short:
+                continue
             tokens = tokenize(tokenizer, corpus.documents[index])
             if len(tokens) > seqlen:
                 break
+            short[index] = len(tokens)
         else:
             raise RequestError(
                 f"{what}: {MAX_DRAWS} documents drawn, none longer than one sequence of "
-                f"calib.seqlen={seqlen}; lower it, or choose a corpus with longer documents"
+                f"calib.seqlen={seqlen} (the longest has {max(short.values())} tokens); lower it, "
+                "or choose a corpus with longer documents"
             )
         start = rng.randint(0, len(tokens) - seqlen - 1)
         drawn.append(tokens[start : start + seqlen])

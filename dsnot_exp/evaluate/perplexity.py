@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dsnot_exp.errors import RunError
+from dsnot_exp.evaluate.batches import halving
 
 
 @torch.no_grad()
@@ -19,18 +20,44 @@ def perplexity(
 ) -> float:
     """exp of the mean over blocks of the block's mean loss over its S - 1 predictions.
 
-    `blocks: (blocks, S)` token ids. Losses are taken in float32 whatever the model's dtype.
+    `blocks: (blocks, S)` token ids. `batch_size` is halved where it does not fit.
     """
-    total = 0.0
-    for batch in blocks.split(batch_size):
-        ids = batch.to(model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-        loss = cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        total += float(loss.mean(1).double().sum())
-        if not math.isfinite(total):
+    return exp_of_mean(_all_losses(model, blocks, batch_size), on_batch)
+
+
+def _all_losses(model: Any, blocks: Tensor, size: int) -> Iterator[Tensor]:
+    done = 0
+    while done < len(blocks):
+
+        def forward(some: int) -> Tensor:
+            ids = blocks[done : done + some].to(model.device)  # noqa: B023
+            return losses(model(input_ids=ids, use_cache=False).logits, ids)
+
+        found = halving(size, forward)
+        if not bool(torch.isfinite(found).all()):
+            ids = blocks[done : done + len(found)].to(model.device)
             raise RunError(f"{first_nonfinite(model, ids)}: its output holds NaN or infinity")
-        on_batch(len(batch))
-    return math.exp(total / len(blocks))
+        done, size = done + len(found), len(found)
+        yield found
+
+
+def losses(logits: Tensor, ids: Tensor) -> Tensor:
+    """Each sequence's mean loss over its S - 1 predictions, (sequences,), float64; taken in float32
+    whatever the model's dtype. `logits: (sequences, S, vocabulary)`, `ids: (sequences, S)`."""
+    means = [  # one sequence at a time: float32 logits of a batch may be larger than the model
+        cross_entropy(row[:-1].float(), target[1:])
+        for row, target in zip(logits, ids.to(logits.device), strict=True)
+    ]
+    return torch.stack(means).double()
+
+
+def exp_of_mean(found: Iterable[Tensor], on_batch: Callable[[int], None]) -> float:
+    total, count = 0.0, 0
+    for some in found:
+        total += float(some.sum())
+        count += len(some)
+        on_batch(len(some))
+    return math.exp(total / count)
 
 
 def first_nonfinite(model: nn.Module, ids: Tensor) -> str:

@@ -1,78 +1,109 @@
-"""Zero-shot accuracy through lm-eval, in the same process."""
+"""Accuracy through lm-eval, in the same process. Imports lm-eval, which is slow: import late."""
 
 from __future__ import annotations
 
+import copy
 import logging
+import random
+from collections.abc import Callable
 from typing import Any
 
-from dsnot_exp.errors import RequestError
-from dsnot_exp.paths import cache
+import numpy as np
+import torch
+from lm_eval import evaluate
+from lm_eval.models.huggingface import HFLM
+
+from dsnot_exp.evaluate.batches import halving
 from dsnot_exp.quiet import silent_stderr
-from dsnot_exp.tinyworld import tasks as tinyworld
 
 BATCH = 64  # items per forward; they are short
+SEEDS = {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # as lm-eval's own command
+
+Progress = Callable[[int], None]
 
 
-def task_manager(tasks: list[str]) -> Any:
-    """lm-eval's index of tasks; refuses unknown names. Builds tinyworld's items if they are named.
+class Watched(HFLM):
+    """lm-eval's model, which tells how many requests there are and which are answered."""
 
-    lm-eval's own index is only read where one of its tasks is named: it takes seconds.
-    """
-    from lm_eval.tasks import TaskManager  # imports slowly
+    def __init__(
+        self, model: Any, tokenizer: Any, batch_size: int, begin: Progress, advance: Progress
+    ) -> None:
+        # A copy: lm-eval gives the tokenizer a padding token, which the saved one must not have.
+        super().__init__(model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
+        self.begin = begin
+        self.cache_hook = _Answered(advance)
 
-    folder = cache() / "tinyworld"
-    try:
-        own = tinyworld.build(folder)
-    except OSError as error:
-        raise RequestError(
-            f"{folder} cannot be written ({error.strerror}); set DSNOT_EXP_CACHE to a folder for "
-            "tinyworld's task items"
-        ) from error
-    manager = TaskManager(include_path=str(folder), include_defaults=not set(tasks) <= set(own))
-    unknown = [task for task in tasks if not manager.match_tasks([task])]
-    if unknown:
-        raise RequestError(
-            f"eval.tasks={unknown[0]}: lm-eval has no such task; `lm-eval ls tasks` lists them, "
-            f"and tinyworld's are {', '.join(own)}"
-        )
-    return manager
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
+        self.begin(len(requests))
+        return super().loglikelihood(requests, disable_tqdm=True)
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
+        self.begin(len(requests))
+        return super().loglikelihood_rolling(requests, disable_tqdm=True)
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
+        self.begin(len(requests))
+        return super().generate_until(requests, disable_tqdm=True)
+
+
+class _Answered:
+    """Stands where lm-eval would keep answers in a database, and hears of each."""
+
+    def __init__(self, advance: Progress) -> None:
+        self.advance = advance
+
+    def add_partial(self, kind: str, request: Any, answer: Any) -> None:
+        self.advance(1)
 
 
 def zero_shot(
     model: Any,
     tokenizer: Any,
-    tasks: list[str],
-    manager: Any,
+    task: Any,
+    num_fewshot: int | None,
     limit: int | None,
     batch_size: int | None,
+    begin: Progress = lambda total: None,
+    advance: Progress = lambda steps: None,
 ) -> dict[str, dict[str, Any]]:
-    """task -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version, items}."""
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-
+    """One loaded task, group or tag: name -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version,
+    items, num_fewshot}, for each that it consists of."""
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
+    for one in task["tasks"].values():
+        _set_examples(one, num_fewshot)
+    random.seed(SEEDS["python"])
+    np.random.seed(SEEDS["numpy"])
+    torch.manual_seed(SEEDS["torch"])
+
+    def run(size: int) -> Any:
+        lm = Watched(model, tokenizer, size, begin, advance)
+        return evaluate(lm=lm, task_dict=task, limit=limit, log_samples=False)
+
     with silent_stderr():
-        answers = simple_evaluate(
-            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size or BATCH),
-            tasks=tasks,
-            task_manager=manager,
-            limit=limit,
-            log_samples=False,
-        )
-    return {
-        task: {
-            **_metrics(answers["results"][task]),
-            "version": answers["versions"].get(task),
-            "items": answers["n-samples"].get(task, {}).get("effective"),
-        }
-        for task in answers["results"]
-    }
+        answers = halving(batch_size or BATCH, run)
+    return {name: _values(answers, name) for name in answers["results"]}
 
 
-def _metrics(result: dict[str, Any]) -> dict[str, float]:
+def _set_examples(task: Any, num_fewshot: int | None) -> None:
+    """As lm-eval's own command: a task that is set to 0 examples keeps them."""
+    own = task.get_config("num_fewshot")
+    if num_fewshot is not None and own != 0:
+        task.set_config(key="num_fewshot", value=num_fewshot)
+    elif own is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=SEEDS["fewshot"])
+
+
+def _values(answers: dict[str, Any], name: str) -> dict[str, Any]:
     """lm-eval's `acc,none` -> `acc`."""
-    return {
+    metrics = {
         key.split(",")[0]: value
-        for key, value in result.items()
+        for key, value in answers["results"][name].items()
         if "," in key and isinstance(value, float)
+    }
+    return {
+        **metrics,
+        "version": answers["versions"].get(name),
+        "items": answers["n-samples"].get(name, {}).get("effective"),
+        "num_fewshot": answers["n-shot"].get(name),
     }

@@ -50,8 +50,8 @@ def skeleton(source: Source, config: Any) -> Any:
             ) from error
 
 
-def load_model(source: Source, dtype: str, use_safetensors: bool, device: torch.device) -> Any:
-    """The causal language model in evaluation mode on `device`."""
+def load_model(source: Source, dtype: str, use_safetensors: bool) -> Any:
+    """The causal language model in evaluation mode, in memory."""
     try:
         model = AutoModelForCausalLM.from_pretrained(
             **source.arguments(), dtype=dtype, use_safetensors=use_safetensors
@@ -60,7 +60,7 @@ def load_model(source: Source, dtype: str, use_safetensors: bool, device: torch.
         raise RunError(f"model.path={source.path}: does not load ({_line(error)})") from error
     model.eval().requires_grad_(False)
     refuse_nonfinite_weights(model)
-    return model.to(device)
+    return model
 
 
 def refuse_nonfinite_weights(model: nn.Module) -> None:

@@ -62,6 +62,11 @@ class Display:
         finally:
             self.task = before
 
+    def expect(self, total: int) -> None:
+        """The phase turns out to have so many steps, none of them done."""
+        if self.task is not None:
+            self.progress.update(self.task, total=total, completed=0)
+
     def at(self, what: str) -> None:
         """Name what is being worked on, such as a layer."""
         log.info("%s", what)

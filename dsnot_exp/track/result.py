@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
-import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dsnot_exp.files import write_atomically
 from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan
 from dsnot_exp.solve import LayerRecord
@@ -23,21 +22,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NAME = "result.json"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Temporary file, fsync, rename: whoever reads `path` sees all of it or none."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> Path:
@@ -69,12 +53,12 @@ def sparsity_summary(plan: Plan, records: list[LayerRecord], block_weights: int)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    packages = {"transformers": "transformers", "lm_eval": "lm_eval", "dsnot_exp": "dsnot_exp"}
+    packages = ("transformers", "datasets", "lm_eval", "dsnot_exp")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{key: _version(package) for key, package in packages.items()},
+        **{name: _version(name) for name in packages},
         "git": _git_commit(),
         "device": f"{device} ({name})",
         "threads": torch.get_num_threads(),
@@ -85,10 +69,10 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
     """The whole of result.json."""
     plan, facts, records = experiment.plan, dict(experiment.facts), experiment.records
     block_weights = facts.pop("block_weights")
-    source = experiment.inputs.source
+    source, inputs, suite = experiment.inputs.source, experiment.inputs, experiment.suite
     return {
         "schema": SCHEMA,
-        "status": "finished",
+        "status": "incomplete" if suite.failed else "finished",
         "config": settled(plan),
         "config_hash": identity,
         "command": command,
@@ -101,9 +85,15 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
         "sparsity": sparsity_summary(plan, records, block_weights),
         "masks_sha256": experiment.solver.masks_sha256 if experiment.solver else None,
         "metrics": {
-            **experiment.metrics,
+            **suite.metrics,
             "reconstruction": [r.reconstruction() for r in records],
         },
+        "data": {
+            "calibration": inputs.calibration.record() if inputs.calibration else None,
+            "evaluation": {name: text.record() for name, text in inputs.evaluation.items()},
+        },
+        "failed": suite.failed,  # tasks, and why
+        "reused": suite.reused,  # measured of the dense model by an earlier run
         "notes": experiment.solver.notes if experiment.solver else {},  # by layer
         "timing_s": experiment.clock.timing(),
         "memory": experiment.clock.memory(),

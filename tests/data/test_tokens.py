@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dsnot_exp.data import tokens as module
-from dsnot_exp.data.corpora import CORPORA, Corpus
+from dsnot_exp.data.corpora import CORPORA
 from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, refuse_foreign_tokens
 from dsnot_exp.errors import RequestError
 
@@ -30,7 +30,7 @@ def test_documents_are_drawn_as_the_released_code_draws_them(tmp_path: Path) -> 
     texts = documents()
     path = tmp_path / "c4.jsonl"
     path.write_text("\n".join(json.dumps({"text": t}) for t in texts) + "\n")
-    found = calibration_tokens(str(path), 12, 20, 3, tokenizer)
+    found = calibration_tokens(str(path), 12, 20, 3, tokenizer).ids
     random.seed(3)
     for row in found:
         while True:
@@ -45,7 +45,7 @@ def test_a_stream_is_drawn_as_the_released_code_draws_it(tmp_path: Path) -> None
     text = " ".join(documents())
     path = tmp_path / "wiki.txt"
     path.write_text(text)
-    found = calibration_tokens(str(path), 9, 32, 5, tokenizer)
+    found = calibration_tokens(str(path), 9, 32, 5, tokenizer).ids
     random.seed(5)
     for row in found:
         start = random.randint(0, len(text) - 32 - 1)
@@ -62,7 +62,7 @@ def test_sampling_does_not_touch_the_global_generator(tmp_path: Path) -> None:
 
 def test_a_text_of_exactly_one_sequence(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcdefgh")
-    found = calibration_tokens(str(tmp_path / "a.txt"), 2, 8, 0, tokenizer)
+    found = calibration_tokens(str(tmp_path / "a.txt"), 2, 8, 0, tokenizer).ids
     assert found.tolist() == [[ord(c) for c in "abcdefgh"]] * 2
 
 
@@ -75,27 +75,20 @@ def test_too_short_documents_do_not_hang(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_evaluation_text_is_cut_into_blocks_and_the_tail_dropped(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcdefghij")
-    found = evaluation_tokens(str(tmp_path / "a.txt"), 4, tokenizer)
+    found = evaluation_tokens(str(tmp_path / "a.txt"), 4, tokenizer).ids
     assert found.tolist() == [[ord(c) for c in "abcd"], [ord(c) for c in "efgh"]]
-
-
-def test_joins_and_the_first_256_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = Corpus(["ab", "cd", "ef"], "\n\n", evaluated_blocks=2)
-    monkeypatch.setitem(CORPORA, "wikitext2", lambda calibration: corpus)
-    found = evaluation_tokens("wikitext2", 2, tokenizer)
-    assert "".join(map(chr, found.flatten().tolist())) == "ab\n\n"
 
 
 def test_tokenised_files(tmp_path: Path) -> None:
     path = str(tmp_path / "a.safetensors")
     ids = torch.arange(30).reshape(3, 10)
     save_file({"input_ids": ids}, path)
-    assert torch.equal(calibration_tokens(path, 3, 10, 0, None), ids)
-    assert torch.equal(calibration_tokens(path, 2, 10, 9, None), ids[:2])
-    halves = evaluation_tokens(path, 4, None)  # each row on its own, tail dropped
+    assert torch.equal(calibration_tokens(path, 3, 10, 0, None).ids, ids)
+    assert torch.equal(calibration_tokens(path, 2, 10, 9, None).ids, ids[:2])
+    halves = evaluation_tokens(path, 4, None).ids  # each row on its own, tail dropped
     assert halves.tolist() == [row[i : i + 4].tolist() for row in ids for i in (0, 4)]
     save_file({"input_ids": torch.arange(9)}, path)
-    assert evaluation_tokens(path, 4, None).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert evaluation_tokens(path, 4, None).ids.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     with pytest.raises(RequestError, match=r"holds 2 sequences.*calib\.samples=3"):
         calibration_tokens(path, 3, 4, 0, None)
     with pytest.raises(RequestError, match="shorter than one sequence of 10"):
@@ -113,7 +106,7 @@ def test_foreign_tokens_are_refused() -> None:
 
 
 def test_tinyworld_calibrates_and_evaluates_on_different_text() -> None:
-    train, test = CORPORA["tinyworld"](True), CORPORA["tinyworld"](False)
-    validation = CORPORA["tinyworld-validation"](False)
+    train, test = CORPORA["tinyworld"].read(True), CORPORA["tinyworld"].read(False)
+    validation = CORPORA["tinyworld-validation"].read(False)
     starts = {c.documents[0][:200] for c in (train, test, validation)}
     assert len(starts) == 3

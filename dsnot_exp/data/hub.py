@@ -1,0 +1,73 @@
+"""Files of data sets on the hub, each at one commit; from the cache where there is no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from dsnot_exp.errors import RunError
+
+READERS = {".parquet": "parquet", ".gz": "json"}
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a data set's repository and the commit that it is from."""
+
+    repository: str
+    name: str
+    commit: str
+    path: Path
+
+    def column(self, name: str) -> Sequence[str]:
+        """The texts of one column, in the file's order."""
+        from datasets import load_dataset  # imports slowly
+
+        reader, file = READERS[self.path.suffix], str(self.path)
+        try:
+            return load_dataset(reader, data_files=file, split="train")[name]
+        except Exception as error:  # a damaged file, a full disk: each reader raises its own
+            raise RunError(
+                f"data set {self.repository}: {file} cannot be read ({_line(error)}); delete it "
+                "so that it is downloaded again"
+            ) from error
+
+
+def hub_file(repository: str, names: Sequence[str], revision: str | None = None) -> HubFile:
+    """The first of `names` that the repository has, at what `revision` means now; without the
+    hub, what it meant when the file was downloaded."""
+    for name in names:
+        try:
+            path = hf_hub_download(repository, name, repo_type="dataset", revision=revision)
+        except LocalEntryNotFoundError as error:
+            raise RunError(_absent(repository, name, error.__cause__)) from error
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # network, proxies, hubs: each raises its own
+            raise RunError(
+                f"data set {repository}: {name} cannot be had ({_line(error)})"
+            ) from error
+        commit = path.split("/snapshots/")[1].split("/")[0]
+        return HubFile(repository, name, commit, Path(path))
+    raise RunError(
+        f"data set {repository} at {revision or 'main'}: has no {' and no '.join(names)}; its "
+        "layout has changed: give the path of a .txt, .jsonl or .safetensors file"
+    )
+
+
+def _absent(repository: str, name: str, cause: BaseException | None) -> str:
+    why = f"{constants.ENDPOINT} cannot be reached ({_line(cause)})" if cause else "no network"
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE is set"
+    return (
+        f"data set {repository}: {why} and {name} is not cached; connect once, set HF_ENDPOINT to "
+        "a mirror, or give the path of a .txt, .jsonl or .safetensors file"
+    )
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

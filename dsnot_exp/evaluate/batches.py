@@ -1,0 +1,50 @@
+"""Batch sizes that fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+import torch
+
+from dsnot_exp.errors import RunError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+TOKENS_PER_FORWARD = 4096  # enough to fill a matrix product
+LOGITS_SHARE = 1 / 16  # of the device's memory, for one forward's logits in float32
+
+
+def per_forward(seqlen: int) -> int:
+    """Sequences per forward: about 4096 tokens."""
+    return max(1, TOKENS_PER_FORWARD // seqlen)
+
+
+def fitting(seqlen: int, vocabulary: int, device: torch.device) -> int:
+    """Sequences per forward that ends in logits. It depends on the memory that the device has, not
+    on what is free: the same command twice must give the same digits."""
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = psutil.virtual_memory().total
+    most = int(LOGITS_SHARE * memory / (4 * vocabulary * seqlen))
+    return max(1, min(per_forward(seqlen), most))
+
+
+def halving(size: int, run: Callable[[int], T]) -> T:
+    """`run(size)`; where the device's memory does not do, with half of it, and so on down to 1."""
+    while True:
+        try:
+            return run(size)
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise RunError(
+                    "out of memory on the device with one sequence at a time; lower the sequence "
+                    "length, or use eval.streaming=true or device=cpu"
+                ) from error
+        torch.cuda.empty_cache()  # outside of the handler, whose traceback holds the tensors
+        size //= 2
+        log.warning("out of memory on the device: going on with a batch size of %d", size)

@@ -1,0 +1,53 @@
+"""What has been measured of dense models: a table of 54 runs needs each of its models once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dsnot_exp.files import write_atomically
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Store:
+    """One small JSON file per measurement.
+
+    common: what all of them depend on, such as the model's content and the versions of the code
+    folder: None keeps nothing
+    fresh: measure again
+    """
+
+    folder: Path | None
+    common: dict[str, Any] = field(default_factory=dict)
+    fresh: bool = False
+
+    def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
+        """What was measured before for the same `what` and True, or `measure()`, which is then
+        kept, and False."""
+        if self.folder is None:
+            return measure(), False
+        key = {**self.common, **what}
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        path = self.folder / f"{digest[:32]}.json"
+        if path.exists() and not self.fresh:
+            try:
+                found: T = json.loads(path.read_text("utf-8"))["value"]
+                log.info("taken from %s: %s", path, what)
+                return found, True
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("%s cannot be read and is measured again (%r)", path, error)
+        value = measure()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps({"key": key, "value": value}, indent=1).encode())
+        except OSError as error:
+            log.warning("%s cannot be written (%s)", path, error)
+        return value, False

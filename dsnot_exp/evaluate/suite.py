@@ -1,0 +1,121 @@
+"""Everything that is measured of a model at one stage of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from dsnot_exp.config import EvalConfig
+from dsnot_exp.data.tokens import Tokens
+from dsnot_exp.evaluate.batches import fitting
+from dsnot_exp.evaluate.perplexity import perplexity
+from dsnot_exp.evaluate.store import Store
+from dsnot_exp.evaluate.streaming import streamed_perplexity
+from dsnot_exp.evaluate.tasks import Tasks
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.track.console import Display, say
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Metrics = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass
+class Suite:
+    """`metrics`: perplexity, zero_shot -> data set or task -> stage -> value.
+    `failed`: tasks that ended in an error at some stage, and it; the others go on.
+    `reused`: data sets and tasks whose value for the dense model was measured by an earlier run.
+    """
+
+    options: EvalConfig
+    texts: dict[str, Tokens]
+    tasks: Tasks
+    tokenizer: Any
+    store: Store
+    display: Display
+    metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
+    failed: dict[str, str] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+
+    def __call__(self, model: Placed, stage: str) -> None:
+        store = self.store if stage == "dense" else Store(None)
+        for name, text in self.texts.items():
+            value = self._perplexity(model, stage, text, store)
+            self.metrics["perplexity"].setdefault(name, {})[stage] = value
+            log.info("perplexity of %s, %s: %.4f", name, stage, value)
+        if not self.tasks:
+            return
+        with model.callable() as called:
+            for name in self.tasks:
+                for task, values in self._task(called, name, stage, store).items():
+                    self.metrics["zero_shot"].setdefault(task, {})[stage] = values
+                    log.info("%s, %s: %s", task, stage, values)
+
+    def _perplexity(self, model: Placed, stage: str, text: Tokens, store: Store) -> float:
+        count, seqlen = text.ids.shape
+        vocabulary = model.model.get_input_embeddings().num_embeddings
+        batch = self.options.batch_size or fitting(seqlen, vocabulary, model.device)
+        asked = self.options.streaming
+        streams = asked == "true" or (asked == "auto" and not model.whole)
+
+        def measure() -> float:
+            with self.display.phase("perplexity", count) as display:
+                display.at(f"{text.dataset}, {stage}")
+                if streams:
+                    return streamed_perplexity(
+                        model.model, model.blocks, text.ids, batch, model.fetch, display.advance
+                    )
+                with model.callable() as called:
+                    return perplexity(called, text.ids, batch, display.advance)
+
+        what = {"perplexity": text.record()["tokens_sha256"], "batch": batch, "streams": streams}
+        return self._from(store, what, text.dataset, measure)
+
+    def _task(self, model: Any, name: str, stage: str, store: Store) -> dict[str, Any]:
+        options, loaded = self.options, self.tasks[name]
+        from dsnot_exp.evaluate.zero_shot import zero_shot  # imports slowly
+
+        def measure() -> dict[str, Any]:
+            with self.display.phase("zero-shot", 1) as display:
+                display.at(f"{name}, {stage}")
+                return zero_shot(
+                    model,
+                    self.tokenizer,
+                    loaded,
+                    options.num_fewshot,
+                    options.limit,
+                    options.batch_size,
+                    display.expect,
+                    display.advance,
+                )
+
+        what = {"task": name, "data": _data(loaded), "limit": options.limit}
+        what |= {"num_fewshot": options.num_fewshot, "batch": options.batch_size}
+        try:
+            return self._from(store, what, name, measure)
+        except Exception as error:  # one task's failure must not cost the others
+            log.exception("%s, %s", name, stage)
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            self.failed[name] = f"{type(error).__name__}: {reason}"
+            say(f"eval.tasks={name}, {stage}: failed ({self.failed[name]})")
+            return {name: {"error": self.failed[name]}}
+
+    def _from(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
+        value, reused = store.get_or(what, measure)
+        if reused:
+            self.reused.append(name)
+        return value
+
+
+def _data(loaded: Any) -> dict[str, Any]:
+    """What a task's answers depend on besides its name: its version and its data."""
+    return {
+        name: [task.VERSION, [getattr(part, "_fingerprint", None) for part in _splits(task)]]
+        for name, task in loaded["tasks"].items()
+    }
+
+
+def _splits(task: Any) -> list[Any]:
+    return list(task.dataset.values()) if hasattr(task.dataset, "values") else []

@@ -1,0 +1,77 @@
+"""The tasks of lm-eval, found and loaded with their data before anything expensive starts."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.paths import cache
+from dsnot_exp.quiet import silent_stderr
+from dsnot_exp.tinyworld import tasks as tinyworld
+
+# What was asked for -> lm-eval's own tasks: one, or all those of a group or tag.
+Tasks = dict[str, Any]
+
+
+def load_tasks(names: list[str]) -> Tasks:
+    """Refuses unknown names and tasks whose data cannot be had. Names may be globs."""
+    manager = task_manager(names)
+    loaded = {}
+    with silent_stderr():
+        for asked in names:
+            for name in manager.match_tasks([asked]):
+                loaded[name] = _load(manager, name)
+    return loaded
+
+
+def task_manager(names: list[str]) -> Any:
+    """lm-eval's index of tasks; refuses unknown names. Builds tinyworld's items.
+
+    lm-eval's own index is only read where one of its tasks is named: it takes seconds.
+    """
+    from lm_eval.tasks import TaskManager  # imports slowly
+
+    folder = cache() / "tinyworld"
+    try:
+        own = tinyworld.build(folder)
+    except OSError as error:
+        raise RequestError(
+            f"{folder} cannot be written ({error.strerror}); set DSNOT_EXP_CACHE to a folder for "
+            "tinyworld's task items"
+        ) from error
+    manager = TaskManager(include_path=str(folder), include_defaults=not set(names) <= set(own))
+    for name in names:
+        if not manager.match_tasks([name]):
+            near = difflib.get_close_matches(name, manager.all_tasks, 4)
+            meant = f"did you mean {', '.join(near)}? " if near else ""
+            raise RequestError(
+                f"eval.tasks={name}: lm-eval has no such task; {meant}`lm-eval ls tasks` lists "
+                f"them, and tinyworld's are {', '.join(own)}"
+            )
+    return manager
+
+
+def _load(manager: Any, name: str) -> Any:
+    try:
+        return manager.load([name])
+    except ImportError as error:  # some tasks want packages of their own
+        raise RequestError(f"eval.tasks={name}: {_line(error)}") from error
+    except Exception as error:  # network, hubs, readers: each raises its own
+        raise RunError(
+            f"eval.tasks={name}: its data cannot be had ({_line(error)}); connect once so that it "
+            "is cached, or leave the task out"
+        ) from error
+
+
+def refuse_tokenizer_without_marks(tokenizer: Any, path: str | None) -> None:
+    """lm-eval begins an empty context with the start token, or with the end token."""
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        raise RequestError(
+            f"model.path={path}: its tokenizer has neither a bos_token nor an eos_token, which "
+            "eval.tasks needs; name one in its tokenizer_config.json, or evaluate with eval=ppl"
+        )
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

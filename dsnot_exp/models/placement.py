@@ -1,0 +1,91 @@
+"""Where a model's weights lie, and how they come to where they are used."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+RESERVE = 2 << 30  # bytes of a device that are left for activations
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model, its blocks and the device that works on them. `whole`: all weights are there. Else
+    the blocks wait in memory and are brought one at a time, and only what is around them
+    (embeddings, norm, head) stays on the device."""
+
+    model: Any
+    blocks: tuple[str, nn.ModuleList]
+    device: torch.device
+    whole: bool = True
+
+    @contextmanager
+    def fetch(self, block: nn.Module) -> Iterator[nn.Module]:
+        """The block on the device; afterwards it is back where it was."""
+        if self.whole:
+            yield block
+            return
+        try:
+            yield block.to(self.device)
+        finally:
+            block.to("cpu")
+
+    @contextmanager
+    def callable(self) -> Iterator[Any]:
+        """The model such that its forward can be called: spread over all devices and memory by
+        accelerate where it does not fit on one."""
+        if self.whole:
+            yield self.model
+            return
+        from accelerate import infer_auto_device_map
+
+        never_split = sorted({type(block).__name__ for block in self.blocks[1]})
+        device_map = infer_auto_device_map(self.model, no_split_module_classes=never_split)
+        with dispatched(self.model, device_map):
+            yield self.model
+
+
+def place(model: nn.Module, blocks: tuple[str, nn.ModuleList], device: torch.device) -> Placed:
+    """Move the model to `device`; where it does not fit, all but its blocks."""
+    if device.type == "cpu" or weight_bytes(model) + RESERVE < torch.cuda.mem_get_info(device)[0]:
+        return Placed(model.to(device), blocks, device)
+    move_all_but(blocks[1], model, device)
+    return Placed(model, blocks, device, whole=False)
+
+
+def weight_bytes(model: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def move_all_but(blocks: nn.ModuleList, model: nn.Module, device: torch.device) -> None:
+    held = list(blocks)
+    try:
+        for index in range(len(held)):
+            blocks[index] = nn.Identity()
+        model.to(device)
+    finally:
+        for index, block in enumerate(held):
+            blocks[index] = block
+
+
+@contextmanager
+def dispatched(model: Any, device_map: dict[str, Any]) -> Iterator[None]:
+    """accelerate's hooks bring every module's weights to where they are used; afterwards they are
+    gone and the weights back."""
+    from accelerate import dispatch_model
+    from accelerate.hooks import remove_hook_from_submodules
+
+    with tempfile.TemporaryDirectory(prefix="dsnot-exp-offload-") as offload:
+        dispatch_model(model, device_map, offload_dir=offload)
+        try:
+            yield
+        finally:
+            remove_hook_from_submodules(model)
+            for left in ("hf_device_map", "to", "cuda"):
+                model.__dict__.pop(left, None)
