@@ -64,10 +64,12 @@ def blob_id(data: bytes) -> str:
 
 class Hub:
     """Answers between `start` and `stop`, at the same address each time; `requests` holds every
-    "METHOD /path" that it was asked for."""
+    "METHOD /path" that it was asked for. A repository may be there in several commits."""
 
     def __init__(self, repositories: Iterable[Repository]) -> None:
-        self.repositories = {(r.kind, r.id): r for r in repositories}
+        self.commits: dict[tuple[str, str], list[Repository]] = {}
+        for commit in repositories:
+            self.commits.setdefault((commit.kind, commit.id), []).append(commit)
         self.requests: list[str] = []
         self.port = 0  # any that is free, the first time
         self.start()
@@ -156,12 +158,13 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, data, headers | {"ETag": f'"{blob_id(data)}"'})
 
     def _repository(self, kind: str, id: str, revision: str) -> Repository:
-        token, repository = self._token(), self.server.hub.repositories.get((kind, id))
-        if repository is None:  # a stranger is not told what is private and what does not exist
+        token, commits = self._token(), self.server.hub.commits.get((kind, id))
+        if commits is None:  # a stranger is not told what is private and what does not exist
             raise Refusal(404 if token else 401, "RepoNotFound", "Repository not found")
-        if unquote(revision) not in (repository.commit, *repository.names):
-            raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return repository
+        for repository in commits:
+            if unquote(revision) in (repository.commit, *repository.names):
+                return repository
+        raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
 
     def _token(self) -> str | None:
         """The token that was sent; a wrong one is refused, whatever it was sent for."""
