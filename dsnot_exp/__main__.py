@@ -91,9 +91,7 @@ def _composition(message: str) -> str:
     unknown = re.match(r"Could not override '(\S+)'\.\s+To append to your config", message)
     if unknown is None:
         return message
-    return (
-        f"{unknown[1]}: no such option here; `python -m dsnot_exp --cfg job` lists those there are"
-    )
+    return f"{unknown[1]}: no such option here; `python -m dsnot_exp --cfg job` lists them all"
 
 
 def sweeps_path() -> str:

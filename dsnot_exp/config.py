@@ -85,7 +85,7 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda, cuda:0
     save: bool = False  # write the sparse model beside the result
     rerun: bool = False  # false: a run whose result exists is skipped
-    outputs: str = "outputs"  # the folder of all runs, and of what they share
+    out: str = "outputs"  # the folder of all runs, and of what they share
     sweep: str = "runs"  # the folder in it that holds this run beside its like
 
 
@@ -109,9 +109,8 @@ def _refuse_strangers(prefix: str, node: Any) -> None:
     known = {field.name for field in fields(node)}
     for key, value in vars(node).items():
         if key not in known:
-            raise RequestError(
-                f"{prefix}{key}: no such option; choose from {', '.join(sorted(known))}"
-            )
+            names = ", ".join(sorted(known))
+            raise RequestError(f"{prefix}{key}: no such option; choose from {names}")
         if is_dataclass(value):
             _refuse_strangers(f"{prefix}{key}.", value)
 

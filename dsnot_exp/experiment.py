@@ -74,7 +74,7 @@ def dense_store(plan: Plan, source: Source) -> Store:
         "device": plan.device.type,
         "code": code_fingerprint(),
     }
-    return Store(Path(config.outputs) / "dense", common, config.rerun)
+    return Store(Path(config.out) / "dense", common, config.rerun)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan, make_plan
 
-WITHOUT_EFFECT = ("wandb", "save", "rerun", "outputs", "sweep", "device")
+WITHOUT_EFFECT = ("wandb", "save", "rerun", "out", "sweep", "device")
 
 
 def config_hash(plan: Plan) -> str:

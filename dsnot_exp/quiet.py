@@ -16,6 +16,7 @@ from huggingface_hub.utils import logging as hub_logging
 def quiet_libraries() -> None:
     """Warnings and log lines to the run's log file; no bars for reading local files."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # else every load asks another host
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.captureWarnings(True)
     warnings.simplefilter("default")

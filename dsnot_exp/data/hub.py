@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, get_session, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from dsnot_exp.errors import RunError
 
+PROBE_S = 5
 READERS = {".parquet": "parquet", ".gz": "json"}
 
 
@@ -25,8 +27,9 @@ class HubFile:
 
     def column(self, name: str) -> Sequence[str]:
         """The texts of one column, in the file's order."""
-        from datasets import load_dataset  # imports slowly
+        from datasets import disable_progress_bars, load_dataset  # imports slowly
 
+        disable_progress_bars()
         reader, file = READERS[self.path.suffix], str(self.path)
         try:
             return load_dataset(reader, data_files=file, split="train")[name]
@@ -57,6 +60,30 @@ def hub_file(repository: str, names: Sequence[str], revision: str | None = None)
         f"data set {repository} at {revision or 'main'}: has no {' and no '.join(names)}; its "
         "layout has changed: give the path of a .txt, .jsonl or .safetensors file"
     )
+
+
+@contextmanager
+def cache_if_unreachable() -> Iterator[None]:
+    """`datasets` asks a hub that does not answer five times before it looks into its cache: tell it
+    at once."""
+    import datasets.config
+
+    before = datasets.config.HF_HUB_OFFLINE
+    try:
+        datasets.config.HF_HUB_OFFLINE = before or not _reachable()
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _reachable() -> bool:
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_S)
+    except Exception:  # whatever the HTTP library of the day raises for "no network"
+        return False
+    return True
 
 
 def _absent(repository: str, name: str, cause: BaseException | None) -> str:

@@ -24,8 +24,8 @@ def streamed_perplexity(
     fetch: Fetch = resident,
     on_batch: Callable[[int], None] = lambda n: None,
 ) -> float:
-    """As `perplexity`; `sequences: (sequences, S)`. `on_batch` hears of a batch when it is through
-    all blocks."""
+    """As `perplexity`; `sequences: (sequences, S)`. `on_batch` hears of every sequence once per
+    block."""
     name, members = blocks
     batches = [ids.to(model.device) for ids in sequences.split(batch_size)]
     hidden, calls = capture(model, members, batches)
@@ -33,6 +33,7 @@ def streamed_perplexity(
         with fetch(member) as block:
             for i, states in enumerate(hidden):
                 hidden[i] = calls[index][i].replay(block, states)
+                on_batch(len(states))
         if not all(bool(torch.isfinite(states).all()) for states in hidden):
             raise RunError(f"{name}.{index}: its output holds NaN or infinity")
     with fetch(members[-1]):

@@ -64,6 +64,7 @@ class Suite:
             with self.display.phase("perplexity", count) as display:
                 display.at(f"{text.dataset}, {stage}")
                 if streams:
+                    display.expect(count * len(model.blocks[1]))
                     return streamed_perplexity(
                         model.model, model.blocks, text.ids, batch, model.fetch, display.advance
                     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import Any
 
+from dsnot_exp.data.hub import cache_if_unreachable
 from dsnot_exp.errors import RequestError, RunError
 from dsnot_exp.paths import cache
 from dsnot_exp.quiet import silent_stderr
@@ -18,7 +20,7 @@ def load_tasks(names: list[str]) -> Tasks:
     """Refuses unknown names and tasks whose data cannot be had. Names may be globs."""
     manager = task_manager(names)
     loaded = {}
-    with silent_stderr():
+    with silent_stderr(), cache_if_unreachable():
         for asked in names:
             for name in manager.match_tasks([asked]):
                 loaded[name] = _load(manager, name)
@@ -28,10 +30,8 @@ def load_tasks(names: list[str]) -> Tasks:
 def task_manager(names: list[str]) -> Any:
     """lm-eval's index of tasks; refuses unknown names. Builds tinyworld's items.
 
-    lm-eval's own index is only read where one of its tasks is named: it takes seconds.
+    lm-eval's own index is only read where one of its tasks is named, and once: it takes seconds.
     """
-    from lm_eval.tasks import TaskManager  # imports slowly
-
     folder = cache() / "tinyworld"
     try:
         own = tinyworld.build(folder)
@@ -40,7 +40,7 @@ def task_manager(names: list[str]) -> Any:
             f"{folder} cannot be written ({error.strerror}); set DSNOT_EXP_CACHE to a folder for "
             "tinyworld's task items"
         ) from error
-    manager = TaskManager(include_path=str(folder), include_defaults=not set(names) <= set(own))
+    manager = _index(str(folder), not set(names) <= set(own))
     for name in names:
         if not manager.match_tasks([name]):
             near = difflib.get_close_matches(name, manager.all_tasks, 4)
@@ -50,6 +50,13 @@ def task_manager(names: list[str]) -> Any:
                 f"them, and tinyworld's are {', '.join(own)}"
             )
     return manager
+
+
+@functools.cache
+def _index(folder: str, defaults: bool) -> Any:
+    from lm_eval.tasks import TaskManager  # imports slowly
+
+    return TaskManager(include_path=folder, include_defaults=defaults)
 
 
 def _load(manager: Any, name: str) -> Any:
