@@ -81,7 +81,8 @@ def code_fingerprint() -> str:
 
 
 def _local_names(plan: Plan) -> list[str]:
-    names = [plan.config.model.path or "", *plan.config.eval.perplexity]
+    evaluation = plan.config.eval
+    names = [plan.config.model.path or "", *evaluation.perplexity, *evaluation.tasks]
     names += [plan.config.calib.dataset] if plan.pruner is not None else []
     return sorted({name for name in names if name and Path(name).expanduser().exists()})
 

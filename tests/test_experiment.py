@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dsnot_exp.tinyworld import tokenizer as tokenizer_words
 from tests.command import Command, masked_weights, toy_arguments, toy_folder
 
 
@@ -153,3 +154,51 @@ def test_an_interrupted_run_says_so_and_ends_with_130(
     done = command(*sweep, *toy_arguments(tmp_path), run="")
     assert done.code == 130
     assert done.err == "dsnot_exp: interrupted; what had finished is kept\n"
+
+
+def test_a_dense_model_is_measured_once_for_all_runs_beside_each_other(
+    command: Command, tmp_path: Path
+) -> None:
+    words = [*toy_arguments(tmp_path), "eval.baselines=[dense]"]
+    dataset = f"{tmp_path}/test.safetensors"
+
+    def dense(*more: str, run: str) -> tuple[float, list[str]]:
+        done = command(*words, *more, run=run)
+        assert done.code == 0, done.err
+        return done.result["metrics"]["perplexity"][dataset]["dense"], done.result["reused"]
+
+    first, reused = dense("sparsity=0.5", run="a")
+    assert reused == []
+    assert dense("sparsity=0.6", "prune=magnitude", run="b") == (first, [dataset])
+    assert dense("sparsity=0.7", "rerun=true", run="c") == (first, [])
+    assert dense("eval.seqlen=12", run="d")[0] != first
+    assert dense("model.dtype=bfloat16", run="e")[0] != first
+    toy_folder(tmp_path / "toy", seed=1)
+    value, reused = dense("sparsity=0.5", run="f")
+    assert value != first
+    assert reused == []
+
+
+def test_block_by_block_gives_the_same_perplexity(command: Command, tmp_path: Path) -> None:
+    words = [*toy_arguments(tmp_path), "eval.baselines=[dense,pruned]"]
+    whole, streamed = command(*words, run="a"), command(*words, "eval.streaming=true", run="b")
+    assert streamed.code == 0, streamed.err
+    assert streamed.result["reused"] == []
+    assert streamed.result["metrics"]["perplexity"] == whole.result["metrics"]["perplexity"]
+
+
+def test_a_saved_model_keeps_its_tokenizer(command: Command, tmp_path: Path) -> None:
+    """Also where everything is tokenised already and nothing else needs it."""
+    words = toy_arguments(tmp_path, vocab_size=len(tokenizer_words.build()))
+    tokenizer_words.build().save_pretrained(tmp_path / "toy")
+    done = command(*words, "save=true")
+    assert done.code == 0, done.err
+    before, after = (
+        [
+            json.loads((folder / name).read_text())
+            for name in ("tokenizer.json", "tokenizer_config.json")
+        ]
+        for folder in (tmp_path / "toy", done.folder / "model")
+    )
+    assert after[0] == before[0]
+    assert before[1].items() <= after[1].items()  # transformers adds where it was loaded from

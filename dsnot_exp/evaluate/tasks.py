@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from pathlib import Path
 from typing import Any
 
 from dsnot_exp.data.hub import cache_if_unreachable
@@ -17,14 +18,19 @@ Tasks = dict[str, Any]
 
 
 def load_tasks(names: list[str]) -> Tasks:
-    """Refuses unknown names and tasks whose data cannot be had. Names may be globs."""
+    """Refuses unknown names and tasks whose data cannot be had. A name may be a glob, or the path
+    of a task's own YAML file."""
     manager = task_manager(names)
     loaded = {}
     with silent_stderr(), cache_if_unreachable():
         for asked in names:
-            for name in manager.match_tasks([asked]):
+            for name in [asked] if _is_file(asked) else manager.match_tasks([asked]):
                 loaded[name] = _load(manager, name)
     return loaded
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".yaml") and Path(name).is_file()
 
 
 def task_manager(names: list[str]) -> Any:
@@ -40,8 +46,9 @@ def task_manager(names: list[str]) -> Any:
             f"{folder} cannot be written ({error.strerror}); set DSNOT_EXP_CACHE to a folder for "
             "tinyworld's task items"
         ) from error
-    manager = _index(str(folder), not set(names) <= set(own))
-    for name in names:
+    others = [name for name in names if name not in own and not _is_file(name)]
+    manager = _index(str(folder), bool(others))
+    for name in others:
         if not manager.match_tasks([name]):
             near = difflib.get_close_matches(name, manager.all_tasks, 4)
             meant = f"did you mean {', '.join(near)}? " if near else ""
