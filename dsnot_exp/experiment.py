@@ -25,7 +25,7 @@ from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
 from dsnot_exp.track.figure import error_figure
 from dsnot_exp.track.result import assemble, finished, settled, write_result
-from dsnot_exp.track.save import save_model
+from dsnot_exp.track.save import save_model, saved
 from dsnot_exp.track.wandb_run import mirror
 from dsnot_exp.walk import walk
 
@@ -37,7 +37,7 @@ def run_experiment(config: Config, folder: Path, command: str) -> dict[str, Any]
     plan = make_plan(config)
     identity = config_hash(plan)
     done = None if config.rerun else finished(folder, identity)
-    if done is not None:
+    if done is not None and (saved(folder) or not config.save):
         say(f"already finished: {folder} (rerun=true runs it again)")
         show_result(done, folder)
         return done
@@ -112,7 +112,7 @@ class Experiment:
             if not refines and "pruned" in baselines:
                 self._copy("refined", "pruned")
         if self.plan.config.save:
-            save_model(model.model, self.inputs.tokenizer, folder / "model")
+            save_model(model.model, self.inputs.tokenizer, folder)
 
     def _load(self) -> Placed:
         options = self.plan.config.model

@@ -187,6 +187,18 @@ def test_block_by_block_gives_the_same_perplexity(command: Command, tmp_path: Pa
     assert streamed.result["metrics"]["perplexity"] == whole.result["metrics"]["perplexity"]
 
 
+def test_a_finished_run_that_is_to_be_saved_too_runs_again(
+    command: Command, tmp_path: Path
+) -> None:
+    words = toy_arguments(tmp_path)
+    assert command(*words).code == 0
+    saving = command(*words, "save=true")
+    assert "already finished" not in saving.out
+    assert (saving.folder / "model" / "model.safetensors").is_file()
+    assert "already finished" in command(*words, "save=true").out
+    assert "already finished" in command(*words).out
+
+
 def test_a_saved_model_keeps_its_tokenizer(command: Command, tmp_path: Path) -> None:
     """Also where everything is tokenised already and nothing else needs it."""
     words = toy_arguments(tmp_path, vocab_size=len(tokenizer_words.build()))

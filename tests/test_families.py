@@ -65,6 +65,7 @@ def test_an_interrupted_save_leaves_no_folder_that_looks_finished(
         "transformers.PreTrainedModel.save_pretrained",
         lambda self, folder, **_: (Path(folder, "config.json").write_text("{}"), 1 / 0),
     )
+    (tmp_path / "run" / ".model.left").mkdir(parents=True)  # by a run that was killed
     done = command(*words, "save=true")
     assert done.code == 1
     assert not (done.folder / "model").exists()

@@ -10,18 +10,30 @@ from typing import Any
 
 from dsnot_exp.errors import RunError
 
+NAME = "model"
+
+
+def saved(folder: Path) -> bool:
+    """Whether a run's folder holds a whole model: it gets its name when it is."""
+    return (folder / NAME).is_dir()
+
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write beside `folder` and rename: an interrupted save leaves nothing that looks finished."""
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    """Write beside its place in the run's `folder` and rename: an interrupted save leaves nothing
+    that looks finished."""
+    place = folder / NAME
+    for left in folder.glob(f".{NAME}.*"):  # by a run that was killed while it saved
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{NAME}."))
     try:
         model.save_pretrained(temporary, safe_serialization=True)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
+        temporary.chmod(0o755)
+        if place.exists():
+            shutil.rmtree(place)
+        os.rename(temporary, place)
     except OSError as error:
-        raise RunError(f"{folder}: the sparse model could not be saved ({error})") from error
+        raise RunError(f"{place}: the sparse model could not be saved ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
