@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,11 +45,18 @@ class HubFile:
 def hub_file(repository: str, names: Sequence[str], revision: str | None = None) -> HubFile:
     """The first of `names` that the repository has, at what `revision` means now; without the
     hub, what it meant when the file was downloaded."""
+    why = unreachable()
     for name in names:
         try:
-            path = hf_hub_download(repository, name, repo_type="dataset", revision=revision)
+            path = hf_hub_download(
+                repository, name, repo_type="dataset", revision=revision, local_files_only=bool(why)
+            )
         except LocalEntryNotFoundError as error:
-            raise RunError(_absent(repository, name, error.__cause__)) from error
+            why = why or _line(error.__cause__ or error)
+            raise RunError(
+                f"data set {repository}: {why}, and {name} is not cached; connect once, set "
+                "HF_ENDPOINT to a mirror, or give the path of a .txt, .jsonl or .safetensors file"
+            ) from error
         except EntryNotFoundError:
             continue
         except Exception as error:  # network, proxies, hubs: each raises its own
@@ -63,37 +72,34 @@ def hub_file(repository: str, names: Sequence[str], revision: str | None = None)
 
 
 @contextmanager
-def cache_if_unreachable() -> Iterator[None]:
+def cache_if_unreachable() -> Iterator[str]:
     """`datasets` asks a hub that does not answer five times before it looks into its cache: tell it
-    at once."""
+    at once. Gives why it cannot be reached, or nothing."""
     import datasets.config
 
     before = datasets.config.HF_HUB_OFFLINE
     try:
-        datasets.config.HF_HUB_OFFLINE = before or not _reachable()
-        yield
+        why = unreachable()
+        datasets.config.HF_HUB_OFFLINE = before or bool(why)
+        yield why
     finally:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _reachable() -> bool:
+def unreachable() -> str:
+    """Why the hub cannot be reached; nothing if it can. Found out once a minute at most."""
     if constants.HF_HUB_OFFLINE:
-        return False
+        return "HF_HUB_OFFLINE is set"
+    return _probe(int(time.monotonic() // 60))
+
+
+@functools.lru_cache(maxsize=1)
+def _probe(minute: int) -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
-    except Exception:  # whatever the HTTP library of the day raises for "no network"
-        return False
-    return True
-
-
-def _absent(repository: str, name: str, cause: BaseException | None) -> str:
-    why = f"{constants.ENDPOINT} cannot be reached ({_line(cause)})" if cause else "no network"
-    if constants.HF_HUB_OFFLINE:
-        why = "HF_HUB_OFFLINE is set"
-    return (
-        f"data set {repository}: {why} and {name} is not cached; connect once, set HF_ENDPOINT to "
-        "a mirror, or give the path of a .txt, .jsonl or .safetensors file"
-    )
+    except Exception as error:  # whatever the HTTP library of the day raises for "no network"
+        return f"{constants.ENDPOINT} cannot be reached ({_line(error)})"
+    return ""
 
 
 def _line(error: BaseException) -> str:

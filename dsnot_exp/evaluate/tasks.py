@@ -22,10 +22,10 @@ def load_tasks(names: list[str]) -> Tasks:
     of a task's own YAML file."""
     manager = task_manager(names)
     loaded = {}
-    with silent_stderr(), cache_if_unreachable():
+    with silent_stderr(), cache_if_unreachable() as why:
         for asked in names:
             for name in [asked] if _is_file(asked) else manager.match_tasks([asked]):
-                loaded[name] = _load(manager, name)
+                loaded[name] = _load(manager, name, why)
     return loaded
 
 
@@ -66,15 +66,16 @@ def _index(folder: str, defaults: bool) -> Any:
     return TaskManager(include_path=folder, include_defaults=defaults)
 
 
-def _load(manager: Any, name: str) -> Any:
+def _load(manager: Any, name: str, unreachable: str) -> Any:
     try:
         return manager.load([name])
     except ImportError as error:  # some tasks want packages of their own
         raise RequestError(f"eval.tasks={name}: {_line(error)}") from error
     except Exception as error:  # network, hubs, readers: each raises its own
+        reason = f"{unreachable}, and {_line(error)}" if unreachable else _line(error)
         raise RunError(
-            f"eval.tasks={name}: its data cannot be had ({_line(error)}); connect once so that it "
-            "is cached, or leave the task out"
+            f"eval.tasks={name}: its data cannot be had ({reason}); connect once so that it is "
+            "cached, or leave the task out"
         ) from error
 
 

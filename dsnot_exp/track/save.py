@@ -29,7 +29,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         model.save_pretrained(temporary, safe_serialization=True)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        temporary.chmod(0o755)
+        temporary.chmod(0o755)  # mkdtemp and safetensors keep others out
+        for file in temporary.iterdir():
+            file.chmod(0o644)
         if place.exists():
             shutil.rmtree(place)
         os.rename(temporary, place)
