@@ -61,8 +61,7 @@ class Suite:
         streams = asked == "true" or (asked == "auto" and not model.whole)
 
         def measure() -> float:
-            with self.display.phase("perplexity", count) as display:
-                display.at(f"{text.dataset}, {stage}")
+            with self.display.phase("perplexity", count, f"{text.dataset}, {stage}") as display:
                 if streams:
                     display.expect(count * len(model.blocks[1]))
                     return streamed_perplexity(
@@ -79,8 +78,7 @@ class Suite:
         from dsnot_exp.evaluate.zero_shot import zero_shot  # imports slowly
 
         def measure() -> dict[str, Any]:
-            with self.display.phase("zero-shot", 1) as display:
-                display.at(f"{name}, {stage}")
+            with self.display.phase("zero-shot", 1, f"{name}, {stage}") as display:
                 return zero_shot(
                     model,
                     self.tokenizer,

@@ -52,13 +52,13 @@ class Display:
         self.progress.stop()
 
     @contextmanager
-    def phase(self, name: str, total: int) -> Iterator[Display]:
-        """A line with its own bar, `total` steps long."""
-        log.info("%s: %d steps", name, total)
-        before, self.task = self.task, self.progress.add_task(name, total=total, at="")
+    def phase(self, name: str, total: int, what: str = "") -> Iterator[Display]:
+        """A line with its own bar, `total` steps long, that keeps `what` when it is over."""
+        log.info("%s %s: %d steps", name, what, total)
+        before, self.task = self.task, self.progress.add_task(name, total=total, at=what)
         try:
             yield self
-            self.progress.update(self.task, at="")
+            self.progress.update(self.task, at=what)
         finally:
             self.task = before
 
