@@ -1,7 +1,7 @@
 """The typed schema: every option, its unit, bound and default. YAML in conf/ holds what differs.
 
-The options of a method (`prune`, `refine`, `allocate`, `reconstruct`) are the fields of that
-method's own dataclass; here they are a plain mapping with the method's `name`.
+The options of a method (`prune`, `refine`, `allocate`, `reconstruct`, `finetune`) are the fields of
+that method's own dataclass; here they are a plain mapping with the method's `name`.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Config:
     refine: Any = MISSING
     allocate: Any = MISSING
     reconstruct: Any = MISSING
+    finetune: Any = field(default_factory=lambda: {"name": "none"})
     calib: CalibConfig = field(default_factory=CalibConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)

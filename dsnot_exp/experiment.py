@@ -1,80 +1,25 @@
-"""One experiment, top to bottom: load, prune, refine, evaluate, record."""
+"""One experiment, top to bottom: load, prune, refine, fine-tune, evaluate, record."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsnot_exp.config import Config
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.batches import per_forward
-from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.suite import Suite
-from dsnot_exp.identity import code_fingerprint, config_hash, model_fingerprint
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.loading import load_model
 from dsnot_exp.models.placement import Placed, place
-from dsnot_exp.models.source import Source
-from dsnot_exp.plan import STAGES, Plan, make_plan
-from dsnot_exp.prepare import Inputs, prepare
+from dsnot_exp.plan import STAGES, Plan
+from dsnot_exp.prepare import Inputs
 from dsnot_exp.solve import BlockSolver, LayerRecord
 from dsnot_exp.track.clock import Clock
-from dsnot_exp.track.console import Display, say, show_result
-from dsnot_exp.track.figure import error_figure
-from dsnot_exp.track.result import assemble, finished, settled, write_result
-from dsnot_exp.track.save import save_model, saved
-from dsnot_exp.track.wandb_run import mirror
+from dsnot_exp.track.console import Display, say
+from dsnot_exp.track.save import save_model
 from dsnot_exp.walk import walk
-
-log = logging.getLogger(__name__)
-
-
-def run_experiment(config: Config, folder: Path, command: str) -> dict[str, Any]:
-    """Run what `config` asks for and leave the result in `folder`; returns the result."""
-    plan = make_plan(config)
-    identity = config_hash(plan)
-    done = None if config.rerun else finished(folder, identity)
-    if done is not None and (saved(folder) or not config.save):
-        say(f"already finished: {folder} (rerun=true runs it again)")
-        show_result(done, folder)
-        return done
-    log.info("command: %s", command)
-    log.info("configuration: %s", settled(plan))
-    clock = Clock(plan.device)
-    with clock("load"):
-        plan, inputs = prepare(plan)
-    with Display() as display:
-        suite = Suite(
-            plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
-            dense_store(plan, inputs.source), display,
-        )  # fmt: skip
-        experiment = Experiment(plan, inputs, clock, display, suite)
-        experiment.run(folder)
-    result = assemble(experiment, identity, command)
-    write_result(folder, result)  # first: what follows may fail and must not cost the result
-    figure = error_figure(experiment.records, folder.name, folder / "errors.png")
-    show_result(result, folder, mirror(config.wandb, folder, result, figure))
-    if suite.failed:
-        raise RunError(
-            f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
-            f"all else is in {folder / 'result.json'}, and the same command tries again"
-        )
-    return result
-
-
-def dense_store(plan: Plan, source: Source) -> Store:
-    """Where the runs beside this one keep what they have measured of dense models."""
-    config = plan.config
-    common = {
-        "model": model_fingerprint(source),
-        "dtype": config.model.dtype,
-        "device": plan.device.type,
-        "code": code_fingerprint(),
-    }
-    return Store(Path(config.out) / "dense", common, config.rerun)
 
 
 @dataclass
@@ -89,6 +34,7 @@ class Experiment:
     suite: Suite
     facts: dict[str, Any] = field(default_factory=dict)
     solver: BlockSolver | None = None
+    finetuned: dict[str, Any] | None = None
 
     @property
     def records(self) -> list[LayerRecord]:
@@ -97,6 +43,7 @@ class Experiment:
     def run(self, folder: Path) -> None:
         """Evaluate the stages that are asked for; the last one is the run's result."""
         baselines, refines = self.plan.config.eval.baselines, self.plan.refiner is not None
+        finetunes = self.plan.finetuner is not None
         model = self._load()
         if self.plan.pruner is None or "dense" in baselines:
             self._evaluate(model, "dense")
@@ -108,8 +55,12 @@ class Experiment:
                 self._evaluate(model, "pruned")
                 model = self._load()
             self.solver = self._solve(model, refine=True)
+            if finetunes:
+                if not refines and "pruned" in baselines:
+                    self._evaluate(model, "pruned")
+                self.finetuned = self._finetune(model)
             self._evaluate(model, "refined")
-            if not refines and "pruned" in baselines:
+            if not refines and not finetunes and "pruned" in baselines:
                 self._copy("refined", "pruned")
         if self.plan.config.save:
             save_model(model.model, self.inputs.tokenizer, folder)
@@ -119,6 +70,11 @@ class Experiment:
         with self.clock("load"):
             model = load_model(self.inputs.source, options.dtype, options.use_safetensors)
             placed = place(model, find_blocks(model, options.blocks), self.plan.device)
+        if self.plan.finetuner is not None and not placed.whole:
+            raise RunError(
+                "finetune=lora: the model does not fit on the device, and training it block by "
+                "block is not possible; choose a larger device, device=cpu, or finetune=none"
+            )
         blocks = placed.blocks[1]
         matrices = [p for p in blocks.parameters() if p.dim() > 1]
         self.facts = {
@@ -153,6 +109,31 @@ class Experiment:
                 self.clock,
             )
         return solver
+
+    def _finetune(self, model: Placed) -> dict[str, Any]:
+        """Train the sparse layers in place; their masks stay."""
+        options, tokens = self.plan.finetuner, self.inputs.finetuning
+        assert options is not None
+        assert tokens is not None
+        name, blocks = model.blocks
+        layers = {
+            f"{name}.{index}.{linear}": matrix
+            for index, block in enumerate(blocks)
+            for linear, matrix in linears(block, self.plan.config.model.dense).items()
+        }
+        parameters = [f"{layer}.{matrix.name}" for layer, matrix in layers.items()]
+        with self.clock("finetune"), self.display.phase("finetune", options.steps) as display:
+
+            def on_step(loss: float) -> None:
+                display.at(f"loss {loss:.3f}")
+                display.advance()
+
+            seed = self.plan.config.seed
+            facts = options(model.model, parameters, tokens.ids, seed, on_step)
+        for record in self.records:
+            kept = int((layers[record.layer].weight == 0).sum()) >= record.zeros
+            assert kept, f"{record.layer}: training changed its mask"
+        return facts
 
     def _evaluate(self, model: Placed, stage: str) -> None:
         with self.clock("evaluate"):

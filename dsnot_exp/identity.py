@@ -30,6 +30,8 @@ def config_hash(plan: Plan) -> str:
         options = {k: v for k, v in options.items() if k in ("model", "eval", "sparsity", "seed")}
     elif plan.refiner is None:
         options["refine"] = {"name": "none"}
+    if plan.finetuner is None:  # a result from before there was a choice is the same
+        options.pop("finetune", None)
     options["device"] = plan.device.type
     options["version"] = __version__
     files = {name: _fingerprint(Path(name)) for name in _local_names(plan)}
@@ -40,20 +42,31 @@ def config_hash(plan: Plan) -> str:
 
 def run_id(_root_: DictConfig) -> str:
     """The folder of a run, such as `tinyworld-wanda-0.6-dsnot-1f2e3d4c`."""
-    raw = copy.deepcopy(_root_)
-    with read_write(raw), open_dict(raw):
-        del raw["hydra"]
     try:
-        plan = make_plan(to_config(raw))
+        plan = plan_of(_root_)
     except DsnotError:
-        digest = hashlib.sha256(OmegaConf.to_yaml(raw).encode()).hexdigest()
+        digest = hashlib.sha256(OmegaConf.to_yaml(_without_hydra(_root_)).encode()).hexdigest()
         return f"refused-{digest[:8]}"
     pattern = plan.config.pattern.replace(":", "of")
     amount = f"{plan.config.sparsity:g}" if pattern == "unstructured" else pattern
     methods = [plan.config.prune["name"]]
     if plan.pruner is not None:
         methods += [amount, plan.config.refine["name"]]
+    if plan.finetuner is not None:
+        methods += [plan.config.finetune["name"]]
     return "-".join([_model_name(plan.config.model), *methods, config_hash(plan)[:8]])
+
+
+def plan_of(composed: DictConfig) -> Plan:
+    """The plan of a composed configuration, with Hydra's own part or without."""
+    return make_plan(to_config(_without_hydra(composed)))
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    raw = copy.deepcopy(composed)
+    with read_write(raw), open_dict(raw):
+        raw.pop("hydra", None)
+    return raw
 
 
 def _model_name(model: ModelConfig) -> str:
@@ -84,6 +97,7 @@ def _local_names(plan: Plan) -> list[str]:
     evaluation = plan.config.eval
     names = [plan.config.model.path or "", *evaluation.perplexity, *evaluation.tasks]
     names += [plan.config.calib.dataset] if plan.pruner is not None else []
+    names += [plan.finetuner.dataset] if plan.finetuner is not None else []
     return sorted({name for name in names if name and Path(name).expanduser().exists()})
 
 

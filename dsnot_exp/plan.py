@@ -12,6 +12,7 @@ from dsnot_exp.allocate.uniform import Uniform
 from dsnot_exp.config import Config, build
 from dsnot_exp.data.corpora import refuse_unknown
 from dsnot_exp.errors import RequestError
+from dsnot_exp.finetune import FINETUNERS, Lora
 from dsnot_exp.models.loading import DTYPES
 from dsnot_exp.patterns import Pattern, parse
 from dsnot_exp.prune import PRUNERS, Pruner
@@ -23,7 +24,8 @@ STAGES = ("dense", "pruned", "refined")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does. `pruner` and `refiner` are None where there is nothing to do.
+    """What a run does. `pruner`, `refiner` and `finetuner` are None where there is nothing
+    to do.
 
     config: the configuration with `sparsity` settled
     """
@@ -34,6 +36,7 @@ class Plan:
     pruner: Pruner | None
     refiner: Refiner | None
     reconstructor: Keep
+    finetuner: Lora | None
     device: torch.device
 
     @property
@@ -45,7 +48,7 @@ class Plan:
 def make_plan(config: Config) -> Plan:
     """Check every option; raises RequestError with the key, the value and the remedy."""
     _check_numbers(config)
-    pattern = parse(config.pattern, config.sparsity)
+    pattern, device = parse(config.pattern, config.sparsity), _device(config.device)
     prunes = config.prune["name"] != "none"
     refines = prunes and config.refine["name"] != "none"
     # Built even where it has nothing to do, so that a misspelt option is refused all the same.
@@ -66,8 +69,28 @@ def make_plan(config: Config) -> Plan:
         pruner=pruner,
         refiner=refiner if refines else None,
         reconstructor=build("reconstruct", RECONSTRUCTORS, config.reconstruct),
-        device=_device(config.device),
+        finetuner=_finetuner(config, prunes, device),
+        device=device,
     )
+
+
+def _finetuner(config: Config, prunes: bool, device: torch.device) -> Lora | None:
+    name = config.finetune["name"]
+    if name == "none":
+        return None
+    finetuner = build("finetune", FINETUNERS, config.finetune)
+    if not prunes:
+        raise RequestError(
+            f"finetune={name}: with prune=none there is no sparse model to train; choose a "
+            "prune, or finetune=none"
+        )
+    if (device.index or 0) > 0:
+        raise RequestError(
+            f"finetune={name}: Trainer works on the first GPU, not on device={device}; choose "
+            f"device=cuda with CUDA_VISIBLE_DEVICES={device.index}"
+        )
+    refuse_unknown("finetune.dataset", finetuner.dataset)
+    return finetuner
 
 
 def _check_numbers(config: Config) -> None:

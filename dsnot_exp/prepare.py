@@ -34,6 +34,7 @@ class Inputs:
     tokenizer: Any
     tasks: Tasks
     calibration: Tokens | None  # None where nothing needs it
+    finetuning: Tokens | None
     evaluation: dict[str, Tokens]
 
 
@@ -46,6 +47,7 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
         refuse_what_cannot_be_pruned(plan, skeleton(source, config))
     calib, evaluation = plan.config.calib, plan.config.eval
     datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]
+    datasets += [plan.finetuner.dataset] if plan.finetuner is not None else []
     needs_text = evaluation.tasks or any(not d.endswith(".safetensors") for d in datasets)
     tokenizer = _tokenizer(source, bool(needs_text), plan.config.save)
     if evaluation.tasks:
@@ -56,6 +58,7 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
         tokenizer=tokenizer,
         tasks=load_tasks(evaluation.tasks) if evaluation.tasks else {},
         calibration=_calibration(plan, tokenizer, vocabulary),
+        finetuning=_finetuning(plan, tokenizer, vocabulary),
         evaluation=_evaluation(evaluation, tokenizer, vocabulary),
     )
 
@@ -74,10 +77,17 @@ def _settle_lengths(plan: Plan, most: int | None) -> Plan:
     default = min(PAPER_SEQLEN, most or PAPER_SEQLEN)
     calib = replace(plan.config.calib, seqlen=plan.config.calib.seqlen or default)
     evaluation = replace(plan.config.eval, seqlen=plan.config.eval.seqlen or calib.seqlen)
-    for key, length in (("calib.seqlen", calib.seqlen), ("eval.seqlen", evaluation.seqlen)):
+    lengths = {"calib.seqlen": calib.seqlen, "eval.seqlen": evaluation.seqlen}
+    finetuner, finetune = plan.finetuner, plan.config.finetune
+    if finetuner is not None:
+        finetuner = replace(finetuner, seqlen=finetuner.seqlen or calib.seqlen)
+        finetune = {**finetune, "samples": finetuner.sequences, "seqlen": finetuner.seqlen}
+        lengths["finetune.seqlen"] = finetuner.seqlen
+    for key, length in lengths.items():
         if most is not None and length is not None and length > most:
             raise RequestError(f"{key}={length}: this model has {most} positions; at most {most}")
-    return replace(plan, config=replace(plan.config, calib=calib, eval=evaluation))
+    config = replace(plan.config, calib=calib, eval=evaluation, finetune=finetune)
+    return replace(plan, config=config, finetuner=finetuner)
 
 
 def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
@@ -92,6 +102,8 @@ def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
         for linear, matrix in linears(block, options.dense).items():
             layer = f"{name}.{index}.{linear}"
             plan.allocator(layer, plan.pattern).refuse_width(matrix.weight.shape[1], layer)
+            if plan.finetuner is not None:
+                plan.finetuner.refuse(layer, matrix)
             names.add(linear)
         everything |= {*linears(block), *(n for n, _ in block.named_parameters())}
     _refuse_unmatched("model.dense", options.dense, everything)
@@ -117,6 +129,18 @@ def _calibration(plan: Plan, tokenizer: Any, vocabulary: int) -> Tokens | None:
         calib.dataset, calib.samples, calib.seqlen, plan.config.seed, tokenizer
     )
     refuse_foreign_tokens(f"calib.dataset={calib.dataset}", tokens.ids, vocabulary)
+    return tokens
+
+
+def _finetuning(plan: Plan, tokenizer: Any, vocabulary: int) -> Tokens | None:
+    options = plan.finetuner
+    if options is None:
+        return None
+    assert options.seqlen is not None
+    tokens = calibration_tokens(
+        options.dataset, options.sequences, options.seqlen, plan.config.seed, tokenizer, "finetune"
+    )
+    refuse_foreign_tokens(f"finetune.dataset={options.dataset}", tokens.ids, vocabulary)
     return tokens
 
 

@@ -47,6 +47,8 @@ def test_what_has_no_effect_on_the_result_is_left_out(config: Config) -> None:
     assert identity(same) == identity(config)
     without = replace(config, refine={"name": "none"})
     assert identity(without) != identity(config)
+    untrained = replace(config, finetune={"name": "none", "steps": 3})
+    assert identity(untrained) == identity(config)
     dense = replace(config, prune={"name": "none"})
     elsewhere = replace(dense, calib=CalibConfig(dataset="ptb"), refine={"name": "none"})
     assert identity(elsewhere) == identity(dense)
@@ -62,6 +64,7 @@ def test_what_has_no_effect_on_the_result_is_left_out(config: Config) -> None:
         {"prune": {"name": "magnitude"}},
         {"eval": EvalConfig(name="ppl", seqlen=12)},
         {"relative_error": False},
+        {"finetune": {"name": "lora", "dataset": "c4"}},
     ],
     ids=str,
 )

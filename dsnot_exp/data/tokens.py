@@ -44,16 +44,16 @@ class Tokens:
 
 
 def calibration_tokens(
-    dataset: str, samples: int, seqlen: int, seed: int, tokenizer: Any
+    dataset: str, samples: int, seqlen: int, seed: int, tokenizer: Any, group: str = "calib"
 ) -> Tokens:
-    """`samples` sequences of `seqlen` tokens."""
-    key = "calib.dataset"
+    """`samples` sequences of `seqlen` tokens; `group`: whose options they are."""
+    key = f"{group}.dataset"
     if dataset.endswith(".safetensors"):
         rows = _sequences(key, dataset, seqlen)
         if len(rows) < samples:
             raise RequestError(
                 f"{key}={dataset}: holds {len(rows)} sequences of {seqlen} tokens, fewer than "
-                f"calib.samples={samples}"
+                f"{group}.samples={samples}"
             )
         return Tokens(rows[:samples], dataset)
 
@@ -113,10 +113,16 @@ def sample(
     stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
     if len(stream) < seqlen:
         raise RequestError(
-            f"{what}: {len(stream)} tokens, shorter than one sequence of calib.seqlen={seqlen}"
+            f"{what}: {len(stream)} tokens, shorter than one sequence of "
+            f"{_group(what)}.seqlen={seqlen}"
         )
     starts = [rng.randint(0, max(0, len(stream) - seqlen - 1)) for _ in range(samples)]
     return torch.stack([stream[start : start + seqlen] for start in starts])
+
+
+def _group(what: str) -> str:
+    """`finetune.dataset=c4` -> `finetune`"""
+    return what.partition(".")[0]
 
 
 def tokenize(tokenizer: Any, text: str) -> Tensor:
@@ -142,8 +148,8 @@ def _by_document(
         else:
             raise RequestError(
                 f"{what}: {MAX_DRAWS} documents drawn, none longer than one sequence of "
-                f"calib.seqlen={seqlen} (the longest has {max(short.values())} tokens); lower it, "
-                "or choose a corpus with longer documents"
+                f"{_group(what)}.seqlen={seqlen} (the longest has {max(short.values())} tokens); "
+                "lower it, or choose a corpus with longer documents"
             )
         start = rng.randint(0, len(tokens) - seqlen - 1)
         drawn.append(tokens[start : start + seqlen])

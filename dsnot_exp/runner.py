@@ -1,0 +1,85 @@
+"""One run: skipped if it is finished, left if another process is at it, and recorded."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from dsnot_exp.config import Config
+from dsnot_exp.errors import RunError
+from dsnot_exp.evaluate.store import Store
+from dsnot_exp.evaluate.suite import Suite
+from dsnot_exp.experiment import Experiment
+from dsnot_exp.failure import NOTE
+from dsnot_exp.identity import code_fingerprint, config_hash, model_fingerprint
+from dsnot_exp.models.source import Source
+from dsnot_exp.plan import Plan, make_plan
+from dsnot_exp.prepare import prepare
+from dsnot_exp.track.clock import Clock
+from dsnot_exp.track.console import Display, say, show_result
+from dsnot_exp.track.figure import error_figure
+from dsnot_exp.track.lock import owned
+from dsnot_exp.track.result import assemble, finished, settled, write_result
+from dsnot_exp.track.save import saved
+from dsnot_exp.track.wandb_run import mirror
+
+log = logging.getLogger(__name__)
+
+
+def run_experiment(
+    config: Config, folder: Path, command: str, wait: bool = True
+) -> dict[str, Any] | None:
+    """Run what `config` asks for and leave the result in `folder`; returns the result. None where
+    another process is at it and `wait` is false."""
+    plan = make_plan(config)
+    identity = config_hash(plan)
+    with owned(folder, wait) as ours:
+        done = None if config.rerun else finished(folder, identity)
+        if done is not None and (saved(folder) or not config.save):
+            say(f"already finished: {folder} (rerun=true runs it again)")
+            show_result(done, folder)
+            return done
+        if not ours:
+            say(f"left to another process: {folder}")
+            return None
+        return _run(plan, identity, folder, command)
+
+
+def _run(plan: Plan, identity: str, folder: Path, command: str) -> dict[str, Any]:
+    config = plan.config
+    (folder / NOTE).unlink(missing_ok=True)
+    log.info("command: %s", command)
+    log.info("configuration: %s", settled(plan))
+    clock = Clock(plan.device)
+    with clock("load"):
+        plan, inputs = prepare(plan)
+    with Display() as display:
+        suite = Suite(
+            plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
+            dense_store(plan, inputs.source), display,
+        )  # fmt: skip
+        experiment = Experiment(plan, inputs, clock, display, suite)
+        experiment.run(folder)
+    result = assemble(experiment, identity, command)
+    write_result(folder, result)  # first: what follows may fail and must not cost the result
+    figure = error_figure(experiment.records, folder.name, folder / "errors.png")
+    show_result(result, folder, mirror(config.wandb, folder, result, figure))
+    if suite.failed:
+        raise RunError(
+            f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
+            f"all else is in {folder / 'result.json'}, and the same command tries again"
+        )
+    return result
+
+
+def dense_store(plan: Plan, source: Source) -> Store:
+    """Where the runs beside this one keep what they have measured of dense models."""
+    config = plan.config
+    common = {
+        "model": model_fingerprint(source),
+        "dtype": config.model.dtype,
+        "device": plan.device.type,
+        "code": code_fingerprint(),
+    }
+    return Store(Path(config.out) / "dense", common, config.rerun)
