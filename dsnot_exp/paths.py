@@ -16,6 +16,11 @@ def beside_or_inside(name: str) -> Path:
     return packaged if packaged.is_dir() else PACKAGE.parent / name
 
 
+def sweeps_path() -> str:
+    """The folder that holds sweeps/, for Hydra's search path."""
+    return f"file://{beside_or_inside('sweeps').parent}"
+
+
 def cache() -> Path:
     """Where tinyworld's task items are built: DSNOT_EXP_CACHE, or the user's cache."""
     return Path(os.environ.get("DSNOT_EXP_CACHE") or platformdirs.user_cache_dir("dsnot_exp"))

@@ -48,7 +48,7 @@ def test_the_result_keeps_its_contract(command: Command, tmp_path: Path) -> None
     assert str(done.folder) in done.out
     assert "configuration" in (done.folder / "dsnot_exp.log").read_text()
     assert {p.name for p in done.folder.iterdir()} == {
-        "result.json", "errors.png", "dsnot_exp.log", "model",
+        "result.json", "errors.png", "dsnot_exp.log", "model", ".lock",
     }  # fmt: skip
 
 
@@ -147,10 +147,10 @@ def test_dsnot_on_sparsegpt_lowers_the_expected_error_and_changes_no_budget(
 def test_an_interrupted_run_says_so_and_ends_with_130(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: list[str]
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dsnot_exp.experiment.run_experiment", interrupted)
+    monkeypatch.setattr("dsnot_exp.runner.run_experiment", interrupted)
     done = command(*sweep, *toy_arguments(tmp_path), run="")
     assert done.code == 130
     assert done.err == "dsnot_exp: interrupted; what had finished is kept\n"

@@ -16,6 +16,7 @@ from dsnot_exp.files import write_atomically
 from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan
 from dsnot_exp.solve import LayerRecord
+from dsnot_exp.track.privacy import private
 
 if TYPE_CHECKING:
     from dsnot_exp.experiment import Experiment
@@ -28,6 +29,12 @@ def write_result(folder: Path, result: dict[str, Any]) -> Path:
     path = folder / NAME
     write_atomically(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     return path
+
+
+def written(folder: Path) -> float | None:
+    """When the result was written, if there is one."""
+    path = folder / NAME
+    return path.stat().st_mtime if path.exists() else None
 
 
 def finished(folder: Path, config_hash: str) -> dict[str, Any] | None:
@@ -53,7 +60,7 @@ def sparsity_summary(plan: Plan, records: list[LayerRecord], block_weights: int)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    packages = ("transformers", "datasets", "lm_eval", "dsnot_exp")
+    packages = ("transformers", "peft", "datasets", "lm_eval", "dsnot_exp")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "python": platform.python_version(),
@@ -66,11 +73,11 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, Any]:
-    """The whole of result.json."""
+    """The whole of result.json, without home paths and secrets: it is made to be shared."""
     plan, facts, records = experiment.plan, dict(experiment.facts), experiment.records
     block_weights = facts.pop("block_weights")
     source, inputs, suite = experiment.inputs.source, experiment.inputs, experiment.suite
-    return {
+    whole = {
         "schema": SCHEMA,
         "status": "incomplete" if suite.failed else "finished",
         "config": settled(plan),
@@ -88,8 +95,10 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
             **suite.metrics,
             "reconstruction": [r.reconstruction() for r in records],
         },
+        "finetune": experiment.finetuned,
         "data": {
             "calibration": inputs.calibration.record() if inputs.calibration else None,
+            "finetune": inputs.finetuning.record() if inputs.finetuning else None,
             "evaluation": {name: text.record() for name, text in inputs.evaluation.items()},
         },
         "failed": suite.failed,  # tasks, and why
@@ -99,6 +108,8 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
         "memory": experiment.clock.memory(),
         "environment": environment(plan.device),
     }
+    shared: dict[str, Any] = private(whole)
+    return shared
 
 
 def flatten(tree: Any, separator: str = ".", prefix: str = "") -> dict[str, Any]:
