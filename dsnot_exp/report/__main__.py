@@ -1,83 +1,88 @@
-"""python -m dsnot_exp.report outputs/runs: one line per run, as a Markdown table."""
+"""python -m dsnot_exp.report outputs/table1: the table of a sweep beside the published figures, in
+outputs/table1/report/ as Markdown, LaTeX, CSV and one HTML page, with figures.
+
+Of any other folder of runs: one row per run. Exit codes: 0; 1: a result file could not be read, the
+rest is reported; 2: there is nothing to report."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
 
-from dsnot_exp.identity import WITHOUT_EFFECT
-from dsnot_exp.track.result import NAME, SCHEMA, flatten
+from dsnot_exp.report import generic, sheet
+from dsnot_exp.report.layouts import named, sort_out
+from dsnot_exp.report.read import Run, load
+from dsnot_exp.report.table import Table
+from dsnot_exp.report.write import write
+from dsnot_exp.track.result import NAME
 
-
-def load(folder: Path) -> list[dict[str, Any]]:
-    """Every whole result below `folder`; what cannot be read is named on stderr."""
-    results = []
-    for path in sorted(folder.glob(f"**/{NAME}")):
-        try:
-            result = json.loads(path.read_text("utf-8"))
-            if result["schema"] > SCHEMA:
-                raise ValueError(f"schema {result['schema']} is newer than this program")
-            results.append(result)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"{path}: left out ({error})", file=sys.stderr)
-    return results
+MOST_NAMED = 6
 
 
-def varied(results: list[dict[str, Any]]) -> list[str]:
-    """The options in which the runs differ."""
-    options = [flatten(r["config"]) for r in results]
-    keys = [k for k in options[0] if k.split(".")[0] not in WITHOUT_EFFECT]
-    return [k for k in keys if len({str(o.get(k)) for o in options}) > 1]
-
-
-def columns(result: dict[str, Any]) -> dict[str, float]:
-    """The numbers of one run by column."""
-    metrics = result["metrics"]
-    found: dict[str, float] = {"achieved": result["sparsity"]["achieved"]}
-    for name, stages in metrics["perplexity"].items():
-        found |= {f"{name} {stage}": value for stage, value in stages.items()}
-    for task, stages in metrics["zero_shot"].items():
-        found |= {f"{task} {stage}": v["acc"] for stage, v in stages.items() if "acc" in v}
-    rows = [r for r in metrics["reconstruction"] if r["expected_before"] is not None]
-    for kind in ("expected", "relative"):
-        for when in ("before", "after"):
-            values = [r[f"{kind}_{when}"] for r in rows if r[f"{kind}_{when}"] is not None]
-            if values:
-                found[f"{kind} error {when}"] = sum(values) / len(values)
-    return found
-
-
-def markdown(results: list[dict[str, Any]]) -> str:
-    """A row per run: the options that vary, then its numbers."""
-    keys = varied(results)
-    order = [[_sortable(flatten(r["config"]).get(k)) for k in keys] for r in results]
-    results = [r for _, r in sorted(zip(order, results, strict=True), key=lambda pair: pair[0])]
-    numbers = list(dict.fromkeys(name for r in results for name in columns(r)))
-    lines = [[*keys, *numbers], ["---"] * len(keys) + ["---:"] * len(numbers)]
-    for result in results:
-        options, values = flatten(result["config"]), columns(result)
-        cells = [f"{values[n]:.4g}" if n in values else "" for n in numbers]
-        lines.append([*[str(options.get(k)) for k in keys], *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _sortable(value: Any) -> tuple[int, float, str]:
-    number = isinstance(value, int | float)
-    return (0, value, "") if number else (1, 0.0, str(value))
+def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
+    """The tables, and what is to be said where not all runs stand in one."""
+    groups, tables, notes = sort_out(runs, folder), list[Table](), list[str]()
+    for name in sorted(groups, key=str):
+        layout, members = named(name), groups[name]
+        made = list(sheet.tables(str(name), layout, members)) if layout else []
+        made = made or list(generic.tables(members))
+        if len([table for table in made if table.title != generic.SEEDS]) > 1:
+            whose = f" of {name}" if layout else ""
+            notes.append(f"The runs{whose} do not stand in one table; they are in {len(made)}.")
+        tables += made
+    sweeps = sorted({str(run.options.get("sweep")) for run in runs})
+    if len(sweeps) > 1:
+        own = " Each layout has its own table." if len(groups) > 1 else ""
+        notes.insert(0, f"Results of several sweeps: {', '.join(sweeps)}.{own}")
+    return tables, notes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dsnot_exp.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a run's folder, or one that holds runs")
-    folder = parser.parse_args().folder
-    results = load(folder) if folder.is_dir() else []
-    if not results:
-        print(f"dsnot_exp: {folder}: holds no {NAME}; give a folder of runs", file=sys.stderr)
-        sys.exit(2)
-    print(markdown(results))
+    parser.add_argument("folder", type=Path, help="a sweep's folder, or any that holds runs")
+    given = parser.parse_args().folder
+    folder = given.parent if given.name == NAME and given.is_file() else given
+    runs, broken = load(folder) if folder.is_dir() else ([], [])
+    for line in broken:
+        print(line, file=sys.stderr)
+    if not runs:
+        print(f"dsnot_exp: {folder}: {_nothing(folder, broken)}", file=sys.stderr)
+        sys.exit(1 if broken else 2)
+    tables, notes = build(runs, folder.resolve().name)
+    try:
+        text, files = write(folder / "report", folder.resolve().name, runs, tables, notes, broken)
+    except OSError as error:
+        reason = f"{error.filename}: cannot be written ({error.strerror})"
+        print(f"dsnot_exp: {reason}", file=sys.stderr)
+        sys.exit(1)
+    print(text)
+    print(f"\n{folder / 'report'}: {', '.join(files)}")
+    sys.exit(1 if broken else 0)
+
+
+def _nothing(folder: Path, broken: list[str]) -> str:
+    """What is there instead, and the folders near it that do hold results."""
+    if broken:
+        return "no result file here can be read; run again what they name"
+    if folder.is_dir():
+        there = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir())
+        more = ", ..." if len(there) > MOST_NAMED else ""
+        held = f"holds {', '.join(there[:MOST_NAMED])}{more}" if there else "is empty"
+        what = f"{held}, but no {NAME}"
+    else:
+        what = "is a file" if folder.exists() else "no such folder"
+    near = _near(folder.parent if folder.parent.is_dir() else Path("outputs"), folder.name)
+    return f"{what}; " + (f"results lie in {near}" if near else "give a folder of runs")
+
+
+def _near(parent: Path, wanted: str) -> str:
+    if not parent.is_dir():
+        return ""
+    held = [p for p in sorted(parent.iterdir()) if p.is_dir() and next(p.rglob(NAME), None)]
+    held.sort(key=lambda p: -SequenceMatcher(None, p.name, wanted).ratio())
+    return ", ".join(map(str, held[:MOST_NAMED])) + (", ..." if len(held) > MOST_NAMED else "")
 
 
 if __name__ == "__main__":

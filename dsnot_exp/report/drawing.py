@@ -1,0 +1,51 @@
+"""The look of a figure: on the page in its own colours, in a file on white."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+INK = "#202428"  # the page replaces it by its own colour of text
+STYLE = {
+    "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9.5, "legend.fontsize": 8.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "dsnot_exp",
+    "lines.linewidth": 1.4,
+    "text.parse_math": False, "axes.titlelocation": "left",
+}  # fmt: skip
+
+
+def file_of(figure: Canvas, kind: str) -> bytes:
+    """The SVG without a background and a date; the PNG on white."""
+    buffer = io.BytesIO()
+    clear = kind == "svg"
+    meta = {"Date": None} if clear else None
+    face = "none" if clear else "white"
+    figure.savefig(buffer, format=kind, dpi=160, facecolor=face, metadata=meta)
+    return buffer.getvalue()
+
+
+def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, Any]:
+    figure = Canvas(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_facecolor("none")
+        axis.grid(axis="y", color="#888888", alpha=0.25, linewidth=0.6)
+    return figure, axes
+
+
+def logarithmic(axis: Any, values: Sequence[float]) -> None:
+    """Where no value is zero; ticks in plain figures."""
+    if min(values) <= 0:
+        return
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,57 @@
+"""The table of a folder that no layout knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.report.folders import Report, fill, result
+
+Command = Callable[[Path], Report]
+
+
+def run(sparsity: float, cycles: int, value: float, **options: object) -> dict:
+    known = {"sparsity": sparsity, "refine.max_cycles": cycles, **options}
+    return result("m", perplexity=value, dataset="text", **known)
+
+
+def test_a_row_per_run_in_the_order_of_what_varies(tmp_path: Path, report: Command) -> None:
+    made = report(fill(tmp_path, run(0.6, 10, 3.0), run(0.5, 10, 2.0), run(0.6, 2, 1.0)))
+    assert made.out.splitlines()[:5] == [
+        "| refine.max_cycles | sparsity | achieved | text refined |",
+        "| --- | --- | ---: | ---: |",
+        "| 2 | 0.6 | 0.6 | 1 |",
+        "| 10 | 0.5 | 0.5 | 2 |",
+        "| 10 | 0.6 | 0.6 | 3 |",
+    ]
+
+
+def test_means_over_seeds_stand_below(tmp_path: Path, report: Command) -> None:
+    made = report(fill(tmp_path, *[run(0.5, 1, 2.0 + seed, seed=seed) for seed in range(3)]))
+    assert float(made.csv("table-2.csv")["text refined std"].iloc[0]) == 1.0
+    assert "3 ± 1 (n=3)" in made.out
+
+
+def test_paths_lose_what_they_share_and_methods_imply_their_options(
+    tmp_path: Path, report: Command
+) -> None:
+    one = run(0.5, 1, 2.0, **{"model.path": "/very/long/folder/of/models/one"})
+    two = run(0.5, 1, 2.0, **{"model.path": "/very/long/folder/of/models/two"})
+    two["config"]["refine"] = {"name": "none"}
+    rows = report(fill(tmp_path, one, two)).rows()
+    assert [row[:2] for row in rows] == [
+        ["model.path", "refine.name"],
+        ["one", "dsnot"],
+        ["two", "none"],
+    ]
+
+
+def test_words_that_would_break_a_format(tmp_path: Path, report: Command) -> None:
+    evil = [
+        run(0.5, 1, 2.0, **{"calib.dataset": name}) for name in ("a|b_$x{", "<script>x</script>")
+    ]
+    made = report(fill(tmp_path, *evil))
+    assert "| a\\|b_$x{ | 0.5 | 2 |" in made.out
+    assert r"a$|$b\_\$x\{" in made.text("table.tex")
+    assert "<script>x" not in made.text("index.html")
+    assert list(made.csv().index) == ["<script>x</script>", "a|b_$x{"]
