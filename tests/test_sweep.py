@@ -43,7 +43,8 @@ def _resolvers() -> None:
 def test_every_study_composes_into_different_runs(study: str) -> None:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(beside_or_inside("conf")), version_base="1.3"):
-        words = [f"+sweeps={study}"]
+        one = study.endswith("_tiny") or study == "table1"  # else its first model will do
+        words = [f"+sweeps={study}", *([] if one else ["model=llama-7b"])]
         config = compose("config", words, return_hydra_config=True)
         config.hydra.overrides.task = words
         config.hydra.job.config_name = "config"
@@ -176,15 +177,14 @@ def test_kill_9_leaves_whole_results_only_and_the_same_command_completes(tmp_pat
         found = tmp_path.glob("outputs/runs/*/result.json")
         return [json.loads(path.read_text()) for path in found]
 
-    for wanted in (1, 3):  # kill it once there are so many results
-        process = subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while len(results()) < wanted and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert wanted <= len(results()) < 8
-        assert all(result["status"] == "finished" for result in results())
+    process = subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(results()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 2 <= len(results()) < 8
+    assert all(result["status"] == "finished" for result in results())
     done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(results()) == 8
