@@ -1,12 +1,13 @@
 # make run     the main job, offline, on the bundled model       ARGS="sparsity=0.7" passes options
 # make test    lint, types and tests                             both set up .venv once
+# make test-ray  the test of the ray launcher, in an environment of its own
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The set-up is done again when what is to be installed changes, and only then.
 READY := $(VENV)/.ready
 
-.PHONY: run test setup clean
+.PHONY: run test test-ray setup clean
 
 run: $(READY)
 	$(BIN)/python -m dsnot_exp $(ARGS)
@@ -17,6 +18,13 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+# Hydra's ray plug-in asks for a cloudpickle that the pinned joblib does not take.
+test-ray:
+	$(PYTHON) -m venv .venv-ray
+	grep -vE '^(joblib|cloudpickle)==' constraints.txt > .venv-ray/constraints.txt
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-ray/constraints.txt -e '.[ray]' pytest
+	.venv-ray/bin/python -m pytest -rs tests/launchers/test_ray.py
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -26,4 +34,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-ray .pytest_cache .mypy_cache .ruff_cache
