@@ -87,10 +87,16 @@ def test_running_on_equals_the_slow_twin_and_keeps_budgets(seed: int) -> None:
     check_budget(initial.mask, found.mask, pattern)
 
 
+def moved(weight: torch.Tensor, parts: int) -> torch.Tensor:
+    """Weights that an update has moved by up to 8 / `parts`."""
+    generator = torch.Generator().manual_seed(0)
+    return weight + torch.randint(-8, 9, weight.shape, generator=generator) / parts
+
+
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_moved_weights_count_with_their_present_value(pattern: Pattern) -> None:
     weight, statistics = layer(3)
-    updated = weight + torch.randint(-8, 9, weight.shape) / 32
+    updated = moved(weight, 32)
     initial = replace(Wanda()(weight, statistics, pattern, True), weight=updated)
     found = refine(DSnoT(only_better="never"), weight, initial, statistics, pattern)
     mask, errors, _ = twin.refine(weight, initial, statistics, pattern, 50)
@@ -103,7 +109,7 @@ def test_moved_weights_count_with_their_present_value(pattern: Pattern) -> None:
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_on_moved_weights_a_row_that_would_end_worse_keeps_its_mask(pattern: Pattern) -> None:
     weight, statistics = layer(3)
-    updated = weight + torch.randint(-8, 9, weight.shape) / 64
+    updated = moved(weight, 64)
     masks = Wanda()(weight, statistics, pattern, True)
     initial = replace(masks, weight=updated)
     found = refine(DSnoT(), weight, initial, statistics, pattern)
