@@ -15,3 +15,8 @@ class RequestError(DsnotError):
 
 class RunError(DsnotError):
     """The request was fine and the run failed: NaN in a layer, no network, a full disk. Exit 1."""
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """What a library says went wrong, for a one-line message; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:limit]

@@ -20,8 +20,8 @@ from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
 from dsnot_exp.track.figure import error_figure
 from dsnot_exp.track.lock import owned
-from dsnot_exp.track.result import assemble, finished, settled, write_result
-from dsnot_exp.track.save import saved
+from dsnot_exp.track.result import assemble, settled, write_result
+from dsnot_exp.track.save import whole
 from dsnot_exp.track.wandb_run import mirror
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ def run_experiment(
     plan = make_plan(config)
     identity = config_hash(plan)
     with owned(folder, wait) as ours:
-        done = None if config.rerun else finished(folder, identity)
-        if done is not None and (saved(folder) or not config.save):
+        done = None if config.rerun else whole(folder, identity, config.save)
+        if done is not None:
             say(f"already finished: {folder} (rerun=true runs it again)")
             show_result(done, folder)
             return done

@@ -21,8 +21,8 @@ from dsnot_exp.failure import INTERRUPTED, noted, report
 from dsnot_exp.identity import config_hash, plan_of
 from dsnot_exp.track.console import say
 from dsnot_exp.track.lock import owned
-from dsnot_exp.track.result import finished, written
-from dsnot_exp.track.save import saved
+from dsnot_exp.track.result import written
+from dsnot_exp.track.save import whole
 
 NAMES_SHOWN = 12
 
@@ -43,8 +43,7 @@ class Job:
             return False
         if self.before is not None and self.before == written(self.folder):
             return False
-        whole = finished(self.folder, self.identity) is not None
-        return whole and (saved(self.folder) or not self.config.save)
+        return whole(self.folder, self.identity, self.config.save) is not None
 
 
 class Sweep(Callback):

@@ -12,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import constants, get_session, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from dsnot_exp.errors import RunError
+from dsnot_exp.errors import RunError, first_line
 
 PROBE_S = 5
 READERS = {".parquet": "parquet", ".gz": "json"}
@@ -37,8 +37,8 @@ class HubFile:
             return load_dataset(reader, data_files=file, split="train")[name]
         except Exception as error:  # a damaged file, a full disk: each reader raises its own
             raise RunError(
-                f"data set {self.repository}: {file} cannot be read ({_line(error)}); delete it "
-                "so that it is downloaded again"
+                f"data set {self.repository}: {file} cannot be read ({first_line(error, 160)}); "
+                "delete it so that it is downloaded again"
             ) from error
 
 
@@ -52,7 +52,7 @@ def hub_file(repository: str, names: Sequence[str], revision: str | None = None)
                 repository, name, repo_type="dataset", revision=revision, local_files_only=bool(why)
             )
         except LocalEntryNotFoundError as error:
-            why = why or _line(error.__cause__ or error)
+            why = why or first_line(error.__cause__ or error, 160)
             raise RunError(
                 f"data set {repository}: {why}, and {name} is not cached; connect once, set "
                 "HF_ENDPOINT to a mirror, or give the path of a .txt, .jsonl or .safetensors file"
@@ -61,7 +61,7 @@ def hub_file(repository: str, names: Sequence[str], revision: str | None = None)
             continue
         except Exception as error:  # network, proxies, hubs: each raises its own
             raise RunError(
-                f"data set {repository}: {name} cannot be had ({_line(error)})"
+                f"data set {repository}: {name} cannot be had ({first_line(error, 160)})"
             ) from error
         commit = path.split("/snapshots/")[1].split("/")[0]
         return HubFile(repository, name, commit, Path(path))
@@ -98,9 +98,5 @@ def _probe(minute: int) -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
     except Exception as error:  # whatever the HTTP library of the day raises for "no network"
-        return f"{constants.ENDPOINT} cannot be reached ({_line(error)})"
+        return f"{constants.ENDPOINT} cannot be reached ({first_line(error, 160)})"
     return ""
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.data.hub import cache_if_unreachable
-from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.errors import RequestError, RunError, first_line
 from dsnot_exp.paths import cache
 from dsnot_exp.quiet import silent_stderr
 from dsnot_exp.tinyworld import tasks as tinyworld
@@ -70,9 +70,9 @@ def _load(manager: Any, name: str, unreachable: str) -> Any:
     try:
         return manager.load([name])
     except ImportError as error:  # some tasks want packages of their own
-        raise RequestError(f"eval.tasks={name}: {_line(error)}") from error
+        raise RequestError(f"eval.tasks={name}: {first_line(error)}") from error
     except Exception as error:  # network, hubs, readers: each raises its own
-        reason = f"{unreachable}, and {_line(error)}" if unreachable else _line(error)
+        reason = f"{unreachable}, and {first_line(error)}" if unreachable else first_line(error)
         raise RunError(
             f"eval.tasks={name}: its data cannot be had ({reason}); connect once so that it is "
             "cached, or leave the task out"
@@ -86,7 +86,3 @@ def refuse_tokenizer_without_marks(tokenizer: Any, path: str | None) -> None:
             f"model.path={path}: its tokenizer has neither a bos_token nor an eos_token, which "
             "eval.tasks needs; name one in its tokenizer_config.json, or evaluate with eval=ppl"
         )
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

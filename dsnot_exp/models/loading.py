@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.errors import RequestError, RunError, first_line
 from dsnot_exp.models.source import Source
 
 # Else transformers asks a service on the web to convert a repository that has pickles only.
@@ -80,7 +80,5 @@ def positions(config: Any) -> int | None:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    first = (text.splitlines() or [type(error).__name__])[0][:200]
-    allow = "; model.trust_remote_code=true allows it" if "trust_remote_code=True" in text else ""
-    return first + allow
+    asks = "trust_remote_code=True" in str(error)
+    return first_line(error) + ("; model.trust_remote_code=true allows it" if asks else "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.errors import RunError
+from dsnot_exp.track.result import finished
 
 NAME = "model"
 
@@ -16,6 +17,12 @@ NAME = "model"
 def saved(folder: Path) -> bool:
     """Whether a run's folder holds a whole model: it gets its name when it is."""
     return (folder / NAME).is_dir()
+
+
+def whole(folder: Path, config_hash: str, with_model: bool) -> dict[str, Any] | None:
+    """The finished result of this configuration, if all that was asked for lies beside it."""
+    result = finished(folder, config_hash)
+    return result if result is not None and (saved(folder) or not with_model) else None
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
