@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dsnot_exp.refine.candidates import GroupQueue, Queue
+from dsnot_exp.refine.queues import Groups, Queue
 
 
 def run_cycles(
     error: Tensor,
     grow: Queue,
-    prune: Queue | GroupQueue,
+    prune: Queue | Groups,
     cycles: int,
     threshold: float,
     flip_stops: bool,
@@ -25,23 +25,20 @@ def run_cycles(
     swaps = torch.zeros_like(error, dtype=torch.int64)
     active = torch.ones_like(error, dtype=torch.bool)
     while True:
-        negative = error < 0
-        grown_column, grown, has_grown = grow.peek(negative)
-        _, pruned, has_pruned = prune.peek(negative, grown_column)
-        active = active & (error.abs() > threshold) & has_grown & (swaps < cycles)
+        side = (error < 0).long()
+        column, grown = grow.peek(side)
+        _, pruned = prune.peek(side, column)
+        active = active & (error.abs() > threshold) & ~grown.isnan() & (swaps < cycles)
         after = error + pruned - grown
-        swap = active & has_pruned
+        swap = active & ~pruned.isnan()
+        # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
+        passed = active & pruned.isnan() & isinstance(prune, Groups)
         if flip_stops:
             swap &= after.sign() == first_sign
-        # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
-        passed = active & ~has_pruned & isinstance(prune, GroupQueue)
         active = swap | passed
         if not bool(active.any()):
             return error, swaps
         error = torch.where(swap, after, error)
         swaps += swap
-        grow.pop(active, swap, negative)
-        if isinstance(prune, GroupQueue):
-            prune.pop(swap, grown_column)
-        else:
-            prune.pop(swap, swap, negative)
+        grow.pop(active, swap)
+        prune.pop(swap, swap)

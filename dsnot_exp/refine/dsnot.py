@@ -27,9 +27,8 @@ from torch import Tensor
 
 from dsnot_exp.patterns import NM, Pattern
 from dsnot_exp.prune.base import Initial
-from dsnot_exp.prune.wanda import wanda_scores
-from dsnot_exp.refine.base import Refined, contribution, expected_error
-from dsnot_exp.refine.candidates import GroupQueue, Queue
+from dsnot_exp.refine.base import Refined, expected_error
+from dsnot_exp.refine.criteria import Layer, grow_queue, prune_queue
 from dsnot_exp.refine.cycles import run_cycles
 from dsnot_exp.statistics import InputStatistics
 
@@ -102,87 +101,39 @@ class DSnoT:
     ) -> Refined:
         error = expected_error(weight, initial, statistics)
         cycles = self.cycles(weight.shape[1])
-        if cycles == 0 or not bool(initial.mask.any()) or bool(initial.mask.all()):
+        if cycles == 0:
             return Refined(initial.mask, error, error, torch.zeros_like(error).long())
-        grouped = isinstance(pattern, NM)
-        flip_stops = applies(self.stop_on_sign_flip, grouped)
-        length = cycles
-        if isinstance(pattern, NM):
-            # A group of n kept and M - n pruned weights can swap n times: what is left of its
-            # candidates is passed over, so the queue has to be so much longer.
-            length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
-        grow = self._grow_queue(weight, initial, statistics, length, generator)
-        prune = self._prune_queue(weight, initial, statistics, pattern, cycles, generator)
-        after, swaps = run_cycles(error, grow, prune, cycles, self.update_threshold, flip_stops)
-        mask = initial.mask.clone()
-        mask[grow.moved()] = True
-        mask[prune.moved()] = False
+        layer = Layer(weight, initial, statistics, pattern)
+        mask, after, swaps = self._swap(layer, error, cycles, generator)
         if applies(self.only_better, initial.weight is not weight):
             worse = after.abs() > error.abs()
             mask[worse] = initial.mask[worse]
             after, swaps = torch.where(worse, error, after), swaps.masked_fill(worse, 0)
         return Refined(mask, error, after, swaps)
 
-    def _grow_queue(
-        self,
-        weight: Tensor,
-        initial: Initial,
-        statistics: InputStatistics,
-        length: int,
-        generator: torch.Generator,
-    ) -> Queue:
-        """The pruned weights, best first. A grown weight comes back with its dense value."""
-        value = contribution(weight, statistics)
-        candidates = ~initial.mask & (statistics.norm > 0)  # a dead channel is never grown
-        if self.grow == "mean_over_var":
-            var = statistics.var if self.variance == "pooled" else statistics.sequence_var
-            score = value.abs() / var**self.variance_power
-        elif self.grow == "mean":
-            score = value.abs()
-        else:
-            score = unsigned_scores(self.grow, weight, statistics, generator)
-        if self.grow.startswith("mean"):
-            return Queue(
-                -score, [candidates & (value > 0), candidates & (value < 0)], value, length
-            )
-        return Queue(-score, [candidates], value, length)
-
-    def _prune_queue(
-        self,
-        weight: Tensor,
-        initial: Initial,
-        statistics: InputStatistics,
-        pattern: Pattern,
-        length: int,
-        generator: torch.Generator,
-    ) -> Queue | GroupQueue:
-        """The kept weights, least important first. A pruned weight takes away its present value."""
-        value = contribution(initial.weight, statistics)
-        kind = self.prune.removeprefix("signed_")
+    def _swap(
+        self, layer: Layer, error: Tensor, cycles: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`error: (out,)` -> (the mask, the error after, the swaps)."""
+        pattern = layer.pattern
+        length = cycles
         if isinstance(pattern, NM):
-            cost = initial.scores
-            if self.prune != "signed_wanda":
-                cost = unsigned_scores(kind, initial.weight, statistics, generator)
-            return GroupQueue(cost, initial.mask, value, pattern)
-        cost = unsigned_scores(kind, initial.weight, statistics, generator)
-        if kind == self.prune:
-            return Queue(cost, [initial.mask], value, length)
-        sides = [initial.mask & (value < 0), initial.mask & (value > 0)]
-        return Queue(cost, sides, value, length, run_on=self.used_up == "run_on")
+            # A group of n kept and M - n pruned weights can swap n times: what is left of its
+            # candidates is passed over, so the queue has to be so much longer.
+            length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
+        statistics = layer.statistics
+        var = statistics.var if self.variance == "pooled" else statistics.sequence_var
+        divisor = var ** (self.variance_power if self.grow == "mean_over_var" else 0)
+        grow = grow_queue(self.grow, layer, divisor, length, generator)
+        prune = prune_queue(self.prune, layer, cycles, generator, self.used_up == "run_on")
+        flip_stops = applies(self.stop_on_sign_flip, isinstance(pattern, NM))
+        after, swaps = run_cycles(error, grow, prune, cycles, self.update_threshold, flip_stops)
+        mask = layer.initial.mask.clone()
+        grow.mark(mask, True)
+        prune.mark(mask, False)
+        return mask, after, swaps
 
 
 def applies(choice: str, auto: bool) -> bool:
     """What `auto`, `always` or `never` come to."""
     return choice == "always" or (choice == "auto" and auto)
-
-
-def unsigned_scores(
-    kind: str, weight: Tensor, statistics: InputStatistics, generator: torch.Generator
-) -> Tensor:
-    """The criteria that look at no contribution: (out, in), large = important."""
-    if kind == "random":
-        # Drawn on the CPU, so that every device sees the same numbers.
-        return torch.rand(weight.shape, generator=generator).to(weight.device)
-    if kind == "wanda":
-        return wanda_scores(weight, statistics)
-    return weight.float().abs()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -84,6 +87,21 @@ def test_running_on_equals_the_slow_twin_and_keeps_budgets(seed: int) -> None:
     assert found.swaps.tolist() == swaps
     assert torch.equal(found.mask, mask)
     assert found.swaps.sum() > stops.swaps.sum()
+    check_budget(initial.mask, found.mask, pattern)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_running_on_among_equals_takes_no_weight_twice(seed: int) -> None:
+    weight, s = layer(seed)
+    statistics = replace(s, mean=s.mean.abs() + 0.5, norm=torch.ones(48))
+    weight = (weight * 2).round() / 2 + 0.25
+    pattern = Unstructured(0.5)
+    initial = Magnitude()(weight, statistics, pattern, True)
+    method = DSnoT(used_up="run_on", update_threshold=0.0)
+    found = refine(method, weight, initial, statistics, pattern)
+    mask, _, swaps = twin.refine(weight, initial, statistics, pattern, 50, 0.0, run_on=True)
+    assert found.swaps.tolist() == swaps
+    assert torch.equal(found.mask, mask)
     check_budget(initial.mask, found.mask, pattern)
 
 
@@ -199,6 +217,33 @@ def test_budget_of_cycles_as_count_and_as_fraction() -> None:
     for cycles in (1, 2, 7):
         found = refine(DSnoT(max_cycles=cycles), weight, initial, statistics, Unstructured(0.5))
         assert found.swaps.max() == cycles
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"grow": "wanda", "prune": "magnitude"}, {"used_up": "run_on"}], ids=str
+)
+@pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4)], ids=str)
+def test_no_row_is_sorted_in_full(
+    monkeypatch: pytest.MonkeyPatch, pattern: Pattern, options: dict
+) -> None:
+    weight, statistics = layer(0, width=1024)
+    initial = Wanda()(weight, statistics, pattern, True)
+    looked_at: list[int] = []
+
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(values: torch.Tensor, *args: Any, **options: Any) -> Any:
+            looked_at.append(values.shape[-1])
+            return original(values, *args, **options)
+
+        return call
+
+    for owner, name in itertools.product((torch, torch.Tensor), ("sort", "argsort", "msort")):
+        monkeypatch.setattr(owner, name, None)
+    monkeypatch.setattr(torch.Tensor, "topk", watched(torch.Tensor.topk))
+    weight += torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) / 1024
+    method = DSnoT(max_cycles=5, **options)
+    assert refine(method, weight, initial, statistics, pattern).swaps.sum() > 0
+    assert max(looked_at) <= 1024 // 4
 
 
 def test_every_criterion_moves_other_weights() -> None:

@@ -1,0 +1,100 @@
+"""What to grow and what to prune: each criterion's candidates, in its order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.patterns import NM, Pattern
+from dsnot_exp.prune.base import Initial
+from dsnot_exp.prune.wanda import wanda_scores
+from dsnot_exp.refine.base import contribution, row_slices
+from dsnot_exp.refine.candidates import by_sign, first, largest_first, smallest_first
+from dsnot_exp.refine.queues import Groups, Queue, line, then
+from dsnot_exp.statistics import InputStatistics
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A dense weight (out, in), its initial mask, its input's statistics and its pattern."""
+
+    weight: Tensor
+    initial: Initial
+    statistics: InputStatistics
+    pattern: Pattern
+
+
+def grow_queue(
+    criterion: str, layer: Layer, divisor: Tensor, length: int, generator: torch.Generator
+) -> Queue:
+    """The pruned weights, best first. A grown weight comes back with its dense value.
+
+    mean, mean_over_var: |c_rk| / divisor_k, on the side of c_rk's sign; `divisor: (in,)`.
+    """
+    statistics = layer.statistics
+    scores = Scores(criterion, layer.weight, statistics, generator)
+    parts = []
+    for rows in row_slices(layer.weight):
+        value = contribution(layer.weight[rows], statistics)
+        candidates = ~layer.initial.mask[rows] & (statistics.norm > 0)  # a dead channel: never
+        if criterion.startswith("mean"):
+            # The sign of c_rk decides, not that of the quotient, which may be 0 or 0 / 0.
+            key = largest_first(value / divisor, candidates & value.bool())
+            keys = by_sign(key, value)
+        else:
+            keys = [largest_first(scores[rows], candidates)]
+        parts.append([line(*first(key, length), value) for key in keys])
+    return Queue(parts)
+
+
+def prune_queue(
+    criterion: str, layer: Layer, length: int, generator: torch.Generator, run_on: bool
+) -> Queue | Groups:
+    """The kept weights, least important first. A pruned weight takes away its present value.
+
+    `run_on`: a side that is used up goes on into the other's candidates, from the far end.
+    """
+    initial, statistics = layer.initial, layer.statistics
+    scores = Scores(criterion.removeprefix("signed_"), initial.weight, statistics, generator)
+    if isinstance(layer.pattern, NM):
+        cost = initial.scores if criterion == "signed_wanda" else scores[:]
+        unit = statistics.sequence_length * statistics.mean
+        return Groups(cost, initial, unit, layer.pattern)
+    signed, parts = criterion.startswith("signed_"), []
+    for rows in row_slices(initial.weight):
+        value = contribution(initial.weight[rows], statistics)
+        cost, kept = scores[rows], initial.mask[rows]
+        if not signed:
+            parts.append([line(*first(smallest_first(cost, kept), length), value)])
+            continue
+        kept = kept & value.bool()
+        # The error grows by what is pruned: where e_r > 0, a contribution below zero lowers it.
+        above, below = by_sign(smallest_first(cost, kept), value)
+        sides = [line(*first(key, length), value) for key in (below, above)]
+        if run_on:
+            above, below = by_sign(largest_first(cost, kept), value)
+            far = [line(*first(key, length), value) for key in (above, below)]
+            sides = [then(*pair) for pair in zip(sides, far, strict=True)]
+        parts.append(sides)
+    return Queue(parts, again=signed and run_on)
+
+
+class Scores:
+    """The criteria that look at no contribution, for slices of rows: large = important."""
+
+    def __init__(
+        self, kind: str, weight: Tensor, statistics: InputStatistics, generator: torch.Generator
+    ) -> None:
+        self.kind, self.weight, self.statistics = kind, weight, statistics
+        if kind == "random":
+            # Drawn on the CPU, so that every device sees the same numbers.
+            self.drawn = torch.rand(weight.shape, generator=generator)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        if self.kind == "random":
+            return self.drawn[rows].to(self.weight.device)
+        if self.kind == "wanda":
+            return wanda_scores(self.weight[rows], self.statistics)
+        return self.weight[rows].float().abs()
