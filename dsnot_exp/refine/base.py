@@ -47,6 +47,16 @@ def expected_error(weight: Tensor, initial: Initial, statistics: InputStatistics
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A dense weight (out, in), its initial mask, its input's statistics and its pattern."""
+
+    weight: Tensor
+    initial: Initial
+    statistics: InputStatistics
+    pattern: Pattern
+
+
+@dataclass(frozen=True)
 class Refined:
     """A refined mask (out, in), and per row the expected error before and after and the swaps."""
 

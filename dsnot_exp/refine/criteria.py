@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from dsnot_exp.patterns import NM, Pattern
-from dsnot_exp.prune.base import Initial
+from dsnot_exp.patterns import NM
 from dsnot_exp.prune.wanda import wanda_scores
-from dsnot_exp.refine.base import contribution, row_slices
+from dsnot_exp.refine.base import Layer, contribution, row_slices
 from dsnot_exp.refine.candidates import by_sign, first, largest_first, smallest_first
 from dsnot_exp.refine.queues import Groups, Queue, line, then
 from dsnot_exp.statistics import InputStatistics
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A dense weight (out, in), its initial mask, its input's statistics and its pattern."""
-
-    weight: Tensor
-    initial: Initial
-    statistics: InputStatistics
-    pattern: Pattern
-
-
 def grow_queue(
-    criterion: str, layer: Layer, divisor: Tensor, length: int, generator: torch.Generator
+    criterion: str, layer: Layer, divisor: Tensor, cycles: int, generator: torch.Generator
 ) -> Queue:
     """The pruned weights, best first. A grown weight comes back with its dense value.
 
     mean, mean_over_var: |c_rk| / divisor_k, on the side of c_rk's sign; `divisor: (in,)`.
     """
-    statistics = layer.statistics
+    statistics, pattern, length = layer.statistics, layer.pattern, cycles
+    if isinstance(pattern, NM):
+        # A group of n kept and M - n pruned weights can swap n times: what is left of its
+        # candidates is passed over, so the queue has to be so much longer.
+        length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
     scores = Scores(criterion, layer.weight, statistics, generator)
     parts = []
     for rows in row_slices(layer.weight):

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from dsnot_exp.patterns import NM, Pattern
 from dsnot_exp.prune.base import Initial
-from dsnot_exp.refine.base import Refined, expected_error
-from dsnot_exp.refine.criteria import Layer, grow_queue, prune_queue
+from dsnot_exp.refine import chip
+from dsnot_exp.refine.base import Layer, Refined, expected_error
+from dsnot_exp.refine.criteria import grow_queue, prune_queue
 from dsnot_exp.refine.cycles import run_cycles
 from dsnot_exp.statistics import InputStatistics
 
@@ -115,18 +116,22 @@ class DSnoT:
         self, layer: Layer, error: Tensor, cycles: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`error: (out,)` -> (the mask, the error after, the swaps)."""
-        pattern = layer.pattern
-        length = cycles
-        if isinstance(pattern, NM):
-            # A group of n kept and M - n pruned weights can swap n times: what is left of its
-            # candidates is passed over, so the queue has to be so much longer.
-            length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
-        statistics = layer.statistics
+        statistics, grouped = layer.statistics, isinstance(layer.pattern, NM)
+        flip_stops, run_on = applies(self.stop_on_sign_flip, grouped), self.used_up == "run_on"
         var = statistics.var if self.variance == "pooled" else statistics.sequence_var
         divisor = var ** (self.variance_power if self.grow == "mean_over_var" else 0)
-        grow = grow_queue(self.grow, layer, divisor, length, generator)
-        prune = prune_queue(self.prune, layer, cycles, generator, self.used_up == "run_on")
-        flip_stops = applies(self.stop_on_sign_flip, isinstance(pattern, NM))
+        if (
+            self.grow in ("mean_over_var", "mean")
+            and self.prune == "signed_wanda"
+            and chip.usable(layer.weight)
+        ):
+            swapped = chip.swap(
+                layer, divisor, error, cycles, self.update_threshold, flip_stops, run_on
+            )
+            if swapped is not None:
+                return swapped
+        grow = grow_queue(self.grow, layer, divisor, cycles, generator)
+        prune = prune_queue(self.prune, layer, cycles, generator, run_on)
         after, swaps = run_cycles(error, grow, prune, cycles, self.update_threshold, flip_stops)
         mask = layer.initial.mask.clone()
         grow.mark(mask, True)
