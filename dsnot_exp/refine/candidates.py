@@ -7,12 +7,11 @@ filling in infinities. `key: (out, in)` int32, the largest goes first; 0 = not a
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 MAGNITUDE = 0x7FFFFFFF  # every bit of a float but its sign
+LAYERS = 8
 
 
 def bits(chosen: Tensor) -> Tensor:
@@ -61,16 +60,16 @@ def first(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return column, top > 0
 
 
-def _topk(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """topk in two steps. A row is folded into layers: its `count` largest entries lie below the
-    `count` largest of the maxima over the layers, and only there they are looked for."""
+def _topk(key: Tensor, count: int, ordered: bool = True) -> tuple[Tensor, Tensor]:
+    """topk, but a wide row is folded into layers first: its `count` largest entries lie below the
+    `count` largest of the maxima over the layers (found likewise), and only there are looked for.
+    """
     rows, width = key.shape
-    layers = math.gcd(width, 1 << round(math.log2(width / count) / 2))
-    if layers == 1:
-        return key.topk(count, dim=1)
-    places = width // layers
-    folded = key.view(rows, layers, places)
-    place = folded.amax(1).topk(count, dim=1, sorted=False).indices
-    few = folded.gather(2, place.unsqueeze(1).expand(rows, layers, count)).flatten(1)
-    top, chosen = few.topk(count, dim=1)
-    return top, place.gather(1, chosen % count) + (chosen // count) * places
+    if width < 2 * LAYERS * count or width % LAYERS:
+        return key.topk(count, dim=1, sorted=ordered)
+    places = width // LAYERS
+    folded = key.view(rows, LAYERS, places)
+    place = _topk(folded.amax(1), count, ordered=False)[1]
+    few = folded.gather(2, place.unsqueeze(1).expand(rows, LAYERS, count)).flatten(1)
+    top, chosen = few.topk(count, dim=1, sorted=ordered)
+    return top, place.gather(1, chosen % count) + chosen // count * places

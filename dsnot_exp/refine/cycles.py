@@ -28,13 +28,14 @@ def run_cycles(
         side = (error < 0).long()
         column, grown = grow.peek(side)
         _, pruned = prune.peek(side, column)
+        nothing_to_prune = pruned.isnan()
         active = active & (error.abs() > threshold) & ~grown.isnan() & (swaps < cycles)
         after = error + pruned - grown
-        swap = active & ~pruned.isnan()
-        # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
-        passed = active & pruned.isnan() & isinstance(prune, Groups)
+        swap = active & ~nothing_to_prune
         if flip_stops:
             swap &= after.sign() == first_sign
+        # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
+        passed = active & nothing_to_prune & isinstance(prune, Groups)
         active = swap | passed
         if not bool(active.any()):
             return error, swaps

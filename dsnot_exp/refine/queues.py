@@ -61,14 +61,14 @@ class Queue:
         self.line = self.first_line + side if self.sides == 2 else self.first_line
         if self.again:
             self._pass_over_what_the_other_line_took(side)
-        self.at = self.head[self.line]
-        return self.column[self.at], self.value[self.at]
+        self.at = self.head.index_select(0, self.line)
+        return self.column.index_select(0, self.at), self.value.index_select(0, self.at)
 
     def pop(self, rows: Tensor, moved: Tensor) -> None:
         """Go past the heads of the last `peek` in `rows: (out,)` bool; `moved`: the rows in which
         the candidate is really taken."""
-        self.taken[self.at] = moved
-        self.head[self.line] = self.at + rows
+        self.taken.scatter_(0, self.at, moved)
+        self.head.scatter_(0, self.line, self.at + rows)
 
     def _pass_over_what_the_other_line_took(self, side: Tensor) -> None:
         taken, column = (x.view(-1, 2, self.length + 1) for x in (self.taken, self.column))
