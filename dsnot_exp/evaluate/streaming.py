@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dsnot_exp.capture import Call, Forward, capture, replaced_forwards
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.perplexity import exp_of_mean, losses
-from dsnot_exp.walk import Fetch, resident
+from dsnot_exp.sequences import Fetch, resident
 
 
 @torch.no_grad()
@@ -28,7 +28,8 @@ def streamed_perplexity(
     block."""
     name, members = blocks
     batches = [ids.to(model.device) for ids in sequences.split(batch_size)]
-    hidden, calls = capture(model, members, batches)
+    hidden: list[Tensor] = []
+    calls = capture(model, members, batches, hidden.append, fetch)
     for index, member in enumerate(members[:-1]):
         with fetch(member) as block:
             for i, states in enumerate(hidden):
