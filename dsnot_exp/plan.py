@@ -18,6 +18,7 @@ from dsnot_exp.patterns import Pattern, parse
 from dsnot_exp.prune import PRUNERS, Pruner
 from dsnot_exp.reconstruct import RECONSTRUCTORS, Keep
 from dsnot_exp.refine import REFINERS, Refiner
+from dsnot_exp.states import PLACES
 
 STAGES = ("dense", "pruned", "refined")
 
@@ -62,7 +63,10 @@ def make_plan(config: Config) -> Plan:
         config=replace(
             config,
             sparsity=pattern.sparsity if prunes else 0.0,
-            eval=replace(config.eval, streaming=config.eval.streaming.lower()),  # YAML: True
+            # YAML: True
+            model=replace(config.model, streaming=config.model.streaming.lower()),
+            eval=replace(config.eval, streaming=config.eval.streaming.lower()),
+            resume=config.resume.lower(),
         ),
         pattern=pattern,
         allocator=build("allocate", ALLOCATORS, config.allocate),
@@ -112,7 +116,10 @@ def _check_numbers(config: Config) -> None:
         if positive[key] == 1:
             raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")
     _check_choice("model.dtype", config.model.dtype, DTYPES)
-    _check_choice("eval.streaming", config.eval.streaming.lower(), ("auto", "true", "false"))
+    for key, wanted in (("model", config.model.streaming), ("eval", config.eval.streaming)):
+        _check_choice(f"{key}.streaming", wanted.lower(), ("auto", "true", "false"))
+    _check_choice("calib.states", config.calib.states, PLACES)
+    _check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     _check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     for stage in config.eval.baselines:
         _check_choice("eval.baselines", stage, STAGES[:2])

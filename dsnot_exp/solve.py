@@ -48,6 +48,19 @@ class LayerRecord:
 
 
 @dataclass
+class Solved:
+    """What came of a block besides its weights.
+
+    notes: by layer, what its method had to do otherwise
+    masks: eight entries to a byte, by the layer's name and shape
+    """
+
+    records: list[LayerRecord] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
 class BlockSolver:
     """Solves a block as the plan says; with `refine=False` the initial masks stay."""
 
@@ -71,7 +84,16 @@ class BlockSolver:
         """Over every layer's name, shape and mask, in the order of the walk."""
         return self._masks.hexdigest()
 
-    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> None:
+    def add(self, solved: Solved) -> None:
+        """Count a block: in the order of the walk."""
+        self.records += solved.records
+        self.notes |= solved.notes
+        for name, packed in solved.masks.items():
+            self._masks.update(name.encode())
+            self._masks.update(packed.numpy().tobytes())
+
+    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> Solved:
+        solved, before = Solved(), set(self.notes)
         for name, linear in block.linears.items():
             layer = f"{block.name}.{name}"
             self.on_layer(layer)
@@ -79,9 +101,12 @@ class BlockSolver:
             if not bool(torch.isfinite(sparse).all()):
                 raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
             linear.write(sparse)
-            self.records.append(record)
-            self._masks.update(f"{layer}{tuple(mask.shape)}".encode())
-            self._masks.update(np.packbits(mask.cpu().numpy()).tobytes())
+            solved.records.append(record)
+            packed = np.packbits(mask.cpu().numpy())
+            solved.masks[f"{layer}{tuple(mask.shape)}"] = torch.from_numpy(packed)
+        solved.notes = {name: note for name, note in self.notes.items() if name not in before}
+        self.add(solved)
+        return solved
 
     def _solve(
         self, name: str, layer: str, weight: Tensor, statistics: InputStatistics | None

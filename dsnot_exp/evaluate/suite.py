@@ -25,6 +25,7 @@ Metrics = dict[str, dict[str, dict[str, Any]]]
 @dataclass
 class Suite:
     """`metrics`: perplexity, zero_shot -> data set or task -> stage -> value.
+    `dense`, `sparse` (by stage): where what is measured of a model is kept.
     `failed`: tasks that ended in an error at some stage, and it; the others go on.
     `reused`: data sets and tasks whose value for the dense model was measured by an earlier run.
     """
@@ -33,14 +34,15 @@ class Suite:
     texts: dict[str, Tokens]
     tasks: Tasks
     tokenizer: Any
-    store: Store
+    dense: Store
+    sparse: Callable[[str], Store]
     display: Display
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
     failed: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
 
     def __call__(self, model: Placed, stage: str) -> None:
-        store = self.store if stage == "dense" else Store(None)
+        store = self.dense if stage == "dense" else self.sparse(stage)
         for name, text in self.texts.items():
             value = self._perplexity(model, stage, text, store)
             self.metrics["perplexity"].setdefault(name, {})[stage] = value
@@ -103,9 +105,22 @@ class Suite:
 
     def _from(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
         value, reused = store.get_or(what, measure)
-        if reused:
+        if reused and store is self.dense:
             self.reused.append(name)
         return value
+
+    def of(self, stage: str) -> dict[str, dict[str, Any]]:
+        """What was measured at one stage: perplexity, zero_shot -> data set or task -> value."""
+        return {
+            group: {name: stages[stage] for name, stages in found.items() if stage in stages}
+            for group, found in self.metrics.items()
+        }
+
+    def put(self, stage: str, found: dict[str, dict[str, Any]]) -> None:
+        """Count what `of` gave in an earlier process."""
+        for group, values in found.items():
+            for name, value in values.items():
+                self.metrics[group].setdefault(name, {})[stage] = value
 
 
 def _data(loaded: Any) -> dict[str, Any]:
