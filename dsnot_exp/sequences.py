@@ -45,7 +45,7 @@ class Sequences:
         self.model, self.members, self.batches, self.fetch = model, members, batches, fetch
         device = batches[0].device if batches else torch.device("cpu")
         self.states = States(device) if states is None else states
-        self.calls: list[list[Call]] = [[] for _ in members]
+        self._calls: list[list[Call]] = []  # by block and micro-batch; empty: to be captured
         self.on_halved = on_halved
         self.done = 0  # micro-batches that are past the block that is being propagated
 
@@ -59,13 +59,13 @@ class Sequences:
 
         def begin() -> None:
             self.states.clear()
-            self.calls = self._capture(self.states.append)
+            self._calls = self._capture(self.states.append)
 
         self.fitting(begin)
 
     def at(self, index: int) -> Iterator[tuple[Tensor, Call]]:
         """The inputs of a block, and its arguments, per micro-batch."""
-        for i, call in enumerate(self.calls[index]):
+        for i, call in enumerate(self._calls_of(index)):
             yield self.states[i], call
 
     def propagate(self, index: int, module: nn.Module) -> None:
@@ -73,8 +73,9 @@ class Sequences:
         self.done = 0
 
         def forward() -> None:
+            calls = self._calls_of(index)
             while self.done < len(self.states):
-                call = self.calls[index][self.done]
+                call = calls[self.done]
                 self.states[self.done] = call.replay(module, self.states[self.done])
                 self.done += 1
 
@@ -101,9 +102,12 @@ class Sequences:
         """Micro-batches of at most `size` sequences from now on."""
         self.done = sum(-(-len(ids) // size) for ids in self.batches[: self.done])
         self.batches = [part for ids in self.batches for part in ids.split(size)]
-        if len(self.states):
-            self.states.split(size)
-            self.calls = self._capture(lambda states: None)
+        self.states.split(size)
+        self._calls = []
+
+    def _calls_of(self, index: int) -> list[Call]:
+        self._calls = self._calls or self._capture(lambda states: None)
+        return self._calls[index]
 
     def _capture(self, keep: Callable[[Tensor], None]) -> list[list[Call]]:
         return capture(self.model, self.members, self.batches, keep, self.fetch)
