@@ -17,6 +17,7 @@ from dsnot_exp.journal import Journal
 from dsnot_exp.models.bring import bring
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.plan import STAGES, Plan
 from dsnot_exp.prepare import Inputs
@@ -73,7 +74,7 @@ class Experiment:
             self._evaluate(model, "refined")
             if not refines and not finetunes and "pruned" in baselines:
                 self._copy("refined", "pruned")
-        if self.plan.config.save:
+        if self.plan.config.save and self.plan.ranks.first:
             save_model(model, self.inputs.tokenizer, folder)
 
     def _load(self) -> Placed:
@@ -125,21 +126,27 @@ class Experiment:
             )
         if isinstance(model, Streamed):
             assert journal is not None
-            complete_folder(model, journal.folder / "model")
+            if self.plan.ranks.first:
+                complete_folder(model, journal.folder / "model")
+            self.plan.ranks.wait()
+            model.source = Source(
+                str(journal.folder / "model"), trust_remote_code=model.source.trust_remote_code
+            )
         return solver
 
     def _batches(self) -> list[Tensor]:
-        """The calibration sequences, by micro-batches."""
+        """This process's share of the calibration sequences, by micro-batches."""
         calib, tokens = self.plan.config.calib, self.inputs.calibration
         if tokens is None:
             return []
         size = calib.batch_size or per_forward(tokens.ids.shape[1])
-        return [ids.to(self.plan.device) for ids in tokens.ids.split(size)]
+        share = tokens.ids[self.plan.ranks.share(len(tokens.ids))]
+        return [ids.to(self.plan.device) for ids in share.split(size)]
 
     def _states(self, model: Placed) -> States:
         tokens = self.inputs.calibration
         config = model.model.config.get_text_config()
-        count = tokens.ids.numel() if tokens is not None else 0
+        count = tokens.ids.numel() // self.plan.ranks.size if tokens is not None else 0
         size = count * config.hidden_size * model.model.dtype.itemsize
         place = choose_place(self.plan.config.calib.states, size, self.plan.device)
         log.info("hidden states: %.2f GiB, kept in %s", size / 2**30, place)

@@ -29,6 +29,7 @@ from dsnot_exp.errors import RunError
 from dsnot_exp.files import write_atomically
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest, write_shard
+from dsnot_exp.ranks import Ranks
 from dsnot_exp.sequences import Sequences
 from dsnot_exp.solve import LayerRecord, Solved
 from dsnot_exp.walk import Block
@@ -42,11 +43,13 @@ def shard_name(index: int, blocks: int) -> str:
 @dataclass
 class Journal:
     """identity: what the walk depends on; a journal of another walk is thrown away
+    ranks: those who walk together; the first writes. Their states are not kept but made again
     on_note: told in a line what could not be used"""
 
     folder: Path
     identity: str
     placed: Placed
+    ranks: Ranks = field(default_factory=Ranks)
     on_note: Callable[[str], None] = lambda note: None
     finished: int = 0
     solved: list[Solved] = field(default_factory=list)
@@ -55,10 +58,18 @@ class Journal:
     def __post_init__(self) -> None:
         self.count = len(self.placed.blocks[1])
         self._writer = ThreadPoolExecutor(1, "write")
-        self._writing: tuple[int, Future[None]] | None = None
+        self._writing: tuple[int, Future[None] | None] | None = None
 
     def open(self) -> None:
         """Find the blocks that are finished and give them back to the model."""
+        if self.ranks.first:
+            self._begin()
+            self._find(self.count)
+        finished = self.ranks.of_first(self.finished)
+        if not self.ranks.first:
+            self._find(finished)
+
+    def _begin(self) -> None:
         if self._identity() != self.identity:
             shutil.rmtree(self.folder, ignore_errors=True)
         with named(self.folder):
@@ -66,12 +77,16 @@ class Journal:
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
             told = json.dumps({"identity": self.identity}).encode()
             write_atomically(self.folder / "walk.json", told)
-        while self.finished < self.count and self._restore(self.finished):
+
+    def _find(self, most: int) -> None:
+        while self.finished < most and self._restore(self.finished):
             self.finished += 1
 
     def recall(self, sequences: Sequences) -> bool:
         if self.finished == 0:
             return True
+        if self.ranks.size > 1:
+            return False
         path = self._states(self.finished - 1)
         told = unsealed(self._entry(self.finished - 1).read_bytes())
         if self.batch is not None and self.batch < sequences.size:
@@ -85,10 +100,14 @@ class Journal:
 
     def keep(self, block: Block, solved: Solved, sequences: Sequences) -> None:
         self.settle()
+        if not self.ranks.first:
+            self._writing = block.index, None
+            return
         tensors = self.placed.tensors(block.index, block.module)
         if self.placed.device.type != "cpu":
             tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
-        states, size = sequences.states.snapshot(), sequences.size
+        alone = self.ranks.size == 1
+        states, size = sequences.states.snapshot() if alone else (), sequences.size
         job = self._writer.submit(self._write, block.index, tensors, solved, states, size)
         self._writing = block.index, job
 
@@ -96,8 +115,10 @@ class Journal:
         if self._writing is None:
             return
         (index, job), self._writing = self._writing, None
-        with named(self.folder):
-            job.result()
+        if job is not None:
+            with named(self.folder):
+                job.result()
+        self.ranks.wait()
         self.placed.wrote(index, self._weights(index))
         self.finished = index + 1
 

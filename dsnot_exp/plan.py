@@ -3,7 +3,7 @@ model or a data set is loaded is refused here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -16,6 +16,7 @@ from dsnot_exp.finetune import FINETUNERS, Lora
 from dsnot_exp.models.loading import DTYPES
 from dsnot_exp.patterns import Pattern, parse
 from dsnot_exp.prune import PRUNERS, Pruner
+from dsnot_exp.ranks import Ranks, current
 from dsnot_exp.reconstruct import RECONSTRUCTORS, Keep
 from dsnot_exp.refine import REFINERS, Refiner
 from dsnot_exp.states import PLACES
@@ -39,6 +40,7 @@ class Plan:
     reconstructor: Keep
     finetuner: Lora | None
     device: torch.device
+    ranks: Ranks = field(default_factory=current)
 
     @property
     def needs_calibration(self) -> bool:
@@ -93,6 +95,11 @@ def _finetuner(config: Config, prunes: bool, device: torch.device) -> Lora | Non
             f"finetune={name}: Trainer works on the first GPU, not on device={device}; choose "
             f"device=cuda with CUDA_VISIBLE_DEVICES={device.index}"
         )
+    if current().size > 1:
+        raise RequestError(
+            f"finetune={name}: trains in one process; start it without torchrun, or choose "
+            "finetune=none"
+        )
     refuse_unknown("finetune.dataset", finetuner.dataset)
     return finetuner
 
@@ -112,6 +119,10 @@ def _check_numbers(config: Config) -> None:
             raise RequestError(f"{key}={value}: expected 1 or more")
     if (config.eval.num_fewshot or 0) < 0:
         raise RequestError(f"eval.num_fewshot={config.eval.num_fewshot}: expected 0 or more")
+    if config.calib.samples < (size := current().size):
+        raise RequestError(
+            f"calib.samples={config.calib.samples}: {size} processes share them; at least {size}"
+        )
     for key in ("calib.seqlen", "eval.seqlen"):
         if positive[key] == 1:
             raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dsnot_exp.identity import code_fingerprint
 from dsnot_exp.journal import Journal, named
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import free_bytes
+from dsnot_exp.ranks import Ranks
 from dsnot_exp.track.console import say
 
 NAME = "state"
@@ -31,33 +32,40 @@ class RunState:
 
     folder: Path
     identity: str
+    ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
-    def of(cls, run_folder: Path, config_hash: str) -> RunState:
-        identity = hashlib.sha256(f"{config_hash} {code_fingerprint()}".encode()).hexdigest()
-        return cls(run_folder / NAME, identity)
+    def of(cls, run_folder: Path, config_hash: str, ranks: Ranks) -> RunState:
+        told = f"{config_hash} {code_fingerprint()} {ranks.size}"
+        return cls(run_folder / NAME, hashlib.sha256(told.encode()).hexdigest(), ranks)
 
     def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove(self.folder)
 
     def journal(self, stage: str, placed: Placed) -> Journal:
         """Open, with what is finished of the walk given back to the model."""
-        journal = Journal(self.folder / stage, f"{self.identity} {stage}", placed, say)
+        journal = Journal(self.folder / stage, f"{self.identity} {stage}", placed, self.ranks, say)
         journal.open()
         return journal
 
     def store(self, stage: str) -> Store:
         """Each measurement counts once it is made, also where the evaluation is interrupted."""
-        return Store(self.folder / "measured", {"run": self.identity, "stage": stage})
+        common = {"run": self.identity, "stage": stage}
+        return Store(self.folder / "measured", common, ranks=self.ranks)
 
     def remember(self, stage: str, metrics: dict[str, Any]) -> None:
         """A stage is evaluated: its model is not needed again."""
         told = {"identity": self.identity, "metrics": metrics}
+        if not self.ranks.first:
+            return
         with named(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._stage(stage), json.dumps(told).encode())
 
     def recall(self, stage: str) -> dict[str, Any] | None:
+        return self.ranks.of_first(self._recall(stage) if self.ranks.first else None)
+
+    def _recall(self, stage: str) -> dict[str, Any] | None:
         try:
             told = json.loads(self._stage(stage).read_text("utf-8"))
             metrics: dict[str, Any] = told["metrics"]
@@ -77,7 +85,14 @@ class RunState:
             )
 
     def forget_walk(self, stage: str) -> None:
-        shutil.rmtree(self.folder / stage, ignore_errors=True)
+        self._remove(self.folder / stage)
+
+    def _remove(self, folder: Path) -> None:
+        """Once nobody reads it any more, and before anybody writes there again."""
+        self.ranks.wait()
+        if self.ranks.first:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.ranks.wait()
 
     def _stage(self, stage: str) -> Path:
         return self.folder / f"{stage}.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from dsnot_exp.config import EvalConfig
@@ -15,6 +15,7 @@ from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.streaming import streamed_perplexity
 from dsnot_exp.evaluate.tasks import Tasks
 from dsnot_exp.models.placement import Placed
+from dsnot_exp.ranks import Ranks
 from dsnot_exp.track.console import Display, say
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Suite:
     tokenizer: Any
     dense: Store
     sparse: Callable[[str], Store]
+    ranks: Ranks
     display: Display
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
     failed: dict[str, str] = field(default_factory=dict)
@@ -49,14 +51,23 @@ class Suite:
             log.info("perplexity of %s, %s: %.4f", name, stage, value)
         if not self.tasks:
             return
+        found = self._accuracy(model, stage, store) if self.ranks.first else {}
+        found, self.failed = self.ranks.of_first((found, self.failed))
+        for task, values in found.items():
+            self.metrics["zero_shot"].setdefault(task, {})[stage] = values
+            log.info("%s, %s: %s", task, stage, values)
+
+    def _accuracy(self, model: Placed, stage: str, store: Store) -> dict[str, dict[str, Any]]:
+        """Of every task, by this process alone."""
+        alone, found = replace(store, ranks=Ranks()), {}
         with model.callable() as called:
             for name in self.tasks:
-                for task, values in self._task(called, name, stage, store).items():
-                    self.metrics["zero_shot"].setdefault(task, {})[stage] = values
-                    log.info("%s, %s: %s", task, stage, values)
+                found |= self._task(called, name, stage, alone)
+        return found
 
     def _perplexity(self, model: Placed, stage: str, text: Tokens, store: Store) -> float:
-        count, seqlen = text.ids.shape
+        ids = text.ids[self.ranks.share(len(text.ids))]
+        count, seqlen = ids.shape
         vocabulary = model.model.get_input_embeddings().num_embeddings
         batch = self.options.batch_size or fitting(seqlen, vocabulary, model.device)
         asked = self.options.streaming
@@ -67,10 +78,11 @@ class Suite:
                 if streams:
                     display.expect(count * len(model.blocks[1]))
                     return streamed_perplexity(
-                        model.model, model.blocks, text.ids, batch, model.fetch, display.advance
-                    )
+                        model.model, model.blocks, ids, batch, model.fetch, display.advance,
+                        self.ranks,
+                    )  # fmt: skip
                 with model.callable() as called:
-                    return perplexity(called, text.ids, batch, display.advance)
+                    return perplexity(called, ids, batch, display.advance, self.ranks)
 
         what = {"perplexity": text.record()["tokens_sha256"], "batch": batch, "streams": streams}
         return self._from(store, what, text.dataset, measure)
@@ -105,7 +117,7 @@ class Suite:
 
     def _from(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
         value, reused = store.get_or(what, measure)
-        if reused and store is self.dense:
+        if reused and store.folder == self.dense.folder:
             self.reused.append(name)
         return value
 

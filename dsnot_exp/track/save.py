@@ -16,7 +16,6 @@ from dsnot_exp.files import write_atomically
 from dsnot_exp.journal import named, shard_name
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, size_in, write_shard
-from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.track.result import finished
 
@@ -82,4 +81,3 @@ def complete_folder(model: Streamed, folder: Path) -> None:
         model.model.config.save_pretrained(folder)
         if model.model.generation_config is not None:
             model.model.generation_config.save_pretrained(folder)
-    model.source = Source(str(folder), trust_remote_code=model.source.trust_remote_code)
