@@ -62,7 +62,8 @@ def make_plan(config: Config) -> Plan:
         config=replace(
             config,
             sparsity=pattern.sparsity if prunes else 0.0,
-            eval=replace(config.eval, streaming=config.eval.streaming.lower()),  # YAML: True
+            relative_error=config.relative_error.lower(),  # YAML: True
+            eval=replace(config.eval, streaming=config.eval.streaming.lower()),
         ),
         pattern=pattern,
         allocator=build("allocate", ALLOCATORS, config.allocate),
@@ -113,6 +114,7 @@ def _check_numbers(config: Config) -> None:
             raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")
     _check_choice("model.dtype", config.model.dtype, DTYPES)
     _check_choice("eval.streaming", config.eval.streaming.lower(), ("auto", "true", "false"))
+    _check_choice("relative_error", config.relative_error.lower(), ("sample", "true", "false"))
     _check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     for stage in config.eval.baselines:
         _check_choice("eval.baselines", stage, STAGES[:2])

@@ -17,11 +17,14 @@ from dsnot_exp.errors import RunError
 from dsnot_exp.models.linears import is_routed, matches
 from dsnot_exp.patterns import Pattern, check_budget
 from dsnot_exp.plan import Plan
+from dsnot_exp.products import product
 from dsnot_exp.prune import Initial, Magnitude, Pruner
 from dsnot_exp.refine import Refined, expected_error
-from dsnot_exp.statistics import GRAM, InputStatistics
+from dsnot_exp.statistics import GRAM, SAMPLE, InputStatistics
 from dsnot_exp.walk import Block
 
+# relative_error -> the statistics that it is measured with
+MEASURED_WITH = {"sample": {SAMPLE}, "true": {GRAM}, "false": set[str]()}
 NOTES_SHOWN = 8  # one line each; a model with thousands of experts would bury its result
 
 
@@ -29,8 +32,8 @@ NOTES_SHOWN = 8  # one line each; a model with thousands of experts would bury i
 class LayerRecord:
     """One linear layer: its budget, and its error before and after refinement.
 
-    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over the calibration
-    inputs. None where the statistics were not collected.
+    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over so many
+    calibration tokens. None where the statistics were not collected.
     """
 
     layer: str
@@ -40,6 +43,7 @@ class LayerRecord:
     expected_after: float | None = None
     relative_before: float | None = None
     relative_after: float | None = None
+    relative_tokens: int | None = None
     swaps: int = 0
     cycles: int = 0
 
@@ -64,7 +68,9 @@ class BlockSolver:
         self.refiner = self.plan.refiner if self.refine else None
         methods = (self.plan.pruner, self.refiner, self.plan.reconstructor)
         needs = frozenset().union(*(m.needs for m in methods if m is not None))
-        self.needs = needs | {GRAM} if needs and self.plan.config.relative_error else needs
+        if needs:  # the mean is that of the expected error, which is always noted
+            needs |= {"mean", *MEASURED_WITH[self.plan.config.relative_error]}
+        self.needs = needs
 
     @property
     def masks_sha256(self) -> str:
@@ -101,7 +107,8 @@ class BlockSolver:
             sparse = self.plan.reconstructor(weight, sparse, mask, statistics)
         record = LayerRecord(layer, mask.numel(), int((~mask).sum()))
         if statistics is not None:
-            record = _measure(record, weight, initial, sparse, refined, statistics)
+            how = self.plan.config.relative_error
+            record = _measure(record, weight, initial, sparse, refined, statistics, how)
         return record, sparse, mask
 
     def _starved(self, name: str, layer: str, statistics: InputStatistics | None) -> bool:
@@ -167,6 +174,7 @@ def _measure(
     sparse: Tensor,
     refined: Refined | None,
     statistics: InputStatistics,
+    how: str,
 ) -> LayerRecord:
     if refined is None:
         before = after = expected_error(weight, initial, statistics)
@@ -174,24 +182,42 @@ def _measure(
     else:
         before, after, swaps = refined.error_before, refined.error_after, refined.swaps
     pruned = initial.weight.masked_fill(~initial.mask, 0)
+    tokens, relative = relative_errors(weight, (pruned, sparse), statistics, how)
     return LayerRecord(
         record.layer,
         record.weights,
         record.zeros,
         expected_before=float(before.abs().mean()),
         expected_after=float(after.abs().mean()),
-        relative_before=relative_error(weight, pruned, statistics.gram),
-        relative_after=relative_error(weight, sparse, statistics.gram),
+        relative_before=relative[0],
+        relative_after=relative[1],
+        relative_tokens=tokens,
         swaps=int(swaps.sum()),
         cycles=int(swaps.max()),
     )
 
 
-def relative_error(dense: Tensor, sparse: Tensor, gram: Tensor | None) -> float | None:
-    """||(W - W^)X||^2 / ||WX||^2 as tr(D G D^T) / tr(W G W^T); dense, sparse: (out, in)."""
-    if gram is None:
-        return None
-    dense = dense.float()
-    lost = dense - sparse.float()
-    whole = float(((dense @ gram) * dense).sum(dtype=torch.float64))
-    return float(((lost @ gram) * lost).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0
+def relative_errors(
+    dense: Tensor, sparse: tuple[Tensor, Tensor], statistics: InputStatistics, how: str
+) -> tuple[int | None, tuple[float | None, float | None]]:
+    """||(W - W^)X||^2 / ||WX||^2 of two sparse weights, and over how many tokens.
+
+    dense, sparse: (out, in); how: `sample`, `true` (all tokens) or `false` (not at all)
+    """
+    seen = {"sample": statistics.sample, "true": statistics.gram}.get(how)
+    if seen is None:
+        return None, (None, None)
+    tokens = len(seen) if how == "sample" else statistics.tokens
+
+    def energy(matrix: Tensor) -> float:
+        if how == "sample":
+            return float(product(seen, matrix.T).square().sum(dtype=torch.float64))
+        matrix = matrix.float()  # tr(W G W^T)
+        return float(((matrix @ seen) * matrix).sum(dtype=torch.float64))
+
+    whole = energy(dense)
+    if whole == 0:
+        return tokens, (0.0, 0.0)
+    first = energy(dense - sparse[0]) / whole
+    same = torch.equal(*sparse)  # nothing was refined
+    return tokens, (first, first if same else energy(dense - sparse[1]) / whole)

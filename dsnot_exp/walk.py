@@ -97,8 +97,9 @@ def calibrate(
     block: Block, hidden: list[Tensor], calls: list[Call], needs: frozenset[str]
 ) -> dict[str, InputStatistics]:
     """The statistics of every linear's input over all batches; shared where inputs are shared."""
-    with Listener(block.name, block.linears, needs) as listener:
+    total = sum(map(len, hidden))
+    with Listener(block.name, block.linears, needs, total) as listener:
         for states, call in zip(hidden, calls, strict=True):
-            listener.begin(len(states))
+            listener.begin(*states.shape[:2])
             call.replay(block.module, states)
     return listener.finish()
