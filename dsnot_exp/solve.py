@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dsnot_exp.errors import RunError
 from dsnot_exp.models.linears import is_routed, matches
-from dsnot_exp.patterns import Pattern, check_budget
+from dsnot_exp.patterns import Pattern, check_budget, packed
 from dsnot_exp.plan import Plan
 from dsnot_exp.products import product
 from dsnot_exp.prune import Initial, Magnitude, Pruner
@@ -82,12 +81,12 @@ class BlockSolver:
             layer = f"{block.name}.{name}"
             self.on_layer(layer)
             record, sparse, mask = self._solve(name, layer, linear.weight, statistics.get(name))
-            if not bool(torch.isfinite(sparse).all()):
+            if not bool(torch.isfinite(sparse.sum(dtype=torch.float32))):
                 raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
             linear.write(sparse)
             self.records.append(record)
             self._masks.update(f"{layer}{tuple(mask.shape)}".encode())
-            self._masks.update(np.packbits(mask.cpu().numpy()).tobytes())
+            self._masks.update(packed(mask))
 
     def _solve(
         self, name: str, layer: str, weight: Tensor, statistics: InputStatistics | None
@@ -102,10 +101,12 @@ class BlockSolver:
             refined = self._refine(name, layer, weight, initial, statistics, pattern)
         mask = initial.mask if refined is None else refined.mask
         # A kept weight has its present value, a grown one comes back with its dense value.
-        sparse = torch.where(initial.mask, initial.weight, weight).masked_fill(~mask, 0)
+        moved = initial.weight is not weight
+        present = torch.where(initial.mask, initial.weight, weight) if moved else weight
+        sparse = torch.where(mask, present, 0)
         with self.timed("reconstruct"):
             sparse = self.plan.reconstructor(weight, sparse, mask, statistics)
-        record = LayerRecord(layer, mask.numel(), int((~mask).sum()))
+        record = LayerRecord(layer, mask.numel(), mask.numel() - int(mask.count_nonzero()))
         if statistics is not None:
             how = self.plan.config.relative_error
             record = _measure(record, weight, initial, sparse, refined, statistics, how)
@@ -181,7 +182,7 @@ def _measure(
         swaps = torch.zeros_like(before)
     else:
         before, after, swaps = refined.error_before, refined.error_after, refined.swaps
-    pruned = initial.weight.masked_fill(~initial.mask, 0)
+    pruned = torch.where(initial.mask, initial.weight, 0)
     tokens, relative = relative_errors(weight, (pruned, sparse), statistics, how)
     return LayerRecord(
         record.layer,

@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.overhead --hidden 1024 --layers 4 --sequences 16 --tokens 512
 
-A random Llama, one run, everything interleaved. `--authors` is a checkout of github zyxxmu/DSnoT,
+A random Llama, one run, everything interleaved. What captures the inputs of the first block is part
+of the floor and of every method: the embeddings, and a forward of one batch through one block.
+ `--authors` is a checkout of github zyxxmu/DSnoT,
 which is measured on the same model and tokens.
 """
 
