@@ -4,8 +4,7 @@
 
 A random Llama, one run, everything interleaved. What captures the inputs of the first block is part
 of the floor and of every method: the embeddings, and a forward of one batch through one block.
- `--authors` is a checkout of github zyxxmu/DSnoT,
-which is measured on the same model and tokens.
+`--authors` is a checkout of github zyxxmu/DSnoT, measured on the same model and tokens.
 """
 
 from __future__ import annotations
