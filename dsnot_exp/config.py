@@ -83,7 +83,7 @@ class Config:
     wandb: WandbConfig = field(default_factory=WandbConfig)
     sparsity: float | None = None  # of each linear's weights, in [0, 1); null: as pattern implies
     pattern: str = "unstructured"  # or N:M
-    relative_error: bool = True  # of every layer: one Gram matrix per distinct input
+    relative_error: str = "sample"  # of every layer: on a sample of the tokens, true (all), false
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:0
     save: bool = False  # write the sparse model beside the result

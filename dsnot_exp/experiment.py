@@ -14,6 +14,7 @@ from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.evaluate.suite import Suite
 from dsnot_exp.journal import Journal
+from dsnot_exp.measure import LayerRecord
 from dsnot_exp.models.bring import bring
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.placement import Placed
@@ -21,7 +22,7 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.plan import STAGES, Plan
 from dsnot_exp.prepare import Inputs
-from dsnot_exp.solve import BlockSolver, LayerRecord
+from dsnot_exp.solve import BlockSolver
 from dsnot_exp.state import RunState
 from dsnot_exp.states import States, choose_place
 from dsnot_exp.track.clock import Clock
@@ -123,6 +124,7 @@ class Experiment:
                 states,
                 journal,
                 self._on_halved,
+                self.plan.ranks,
             )
         if isinstance(model, Streamed):
             assert journal is not None

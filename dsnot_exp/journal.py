@@ -27,11 +27,12 @@ from torch import Tensor
 
 from dsnot_exp.errors import RunError
 from dsnot_exp.files import write_atomically
+from dsnot_exp.measure import LayerRecord
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest, write_shard
-from dsnot_exp.ranks import Ranks
+from dsnot_exp.ranks import ALONE, Ranks
 from dsnot_exp.sequences import Sequences
-from dsnot_exp.solve import LayerRecord, Solved
+from dsnot_exp.solve import Solved
 from dsnot_exp.walk import Block
 
 
@@ -49,7 +50,7 @@ class Journal:
     folder: Path
     identity: str
     placed: Placed
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = ALONE
     on_note: Callable[[str], None] = lambda note: None
     finished: int = 0
     solved: list[Solved] = field(default_factory=list)

@@ -68,6 +68,7 @@ def make_plan(config: Config) -> Plan:
             # YAML: True
             model=replace(config.model, streaming=config.model.streaming.lower()),
             eval=replace(config.eval, streaming=config.eval.streaming.lower()),
+            relative_error=config.relative_error.lower(),
             resume=config.resume.lower(),
         ),
         pattern=pattern,
@@ -130,6 +131,7 @@ def _check_numbers(config: Config) -> None:
     for key, wanted in (("model", config.model.streaming), ("eval", config.eval.streaming)):
         _check_choice(f"{key}.streaming", wanted.lower(), ("auto", "true", "false"))
     _check_choice("calib.states", config.calib.states, PLACES)
+    _check_choice("relative_error", config.relative_error.lower(), ("sample", "true", "false"))
     _check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     _check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     for stage in config.eval.baselines:

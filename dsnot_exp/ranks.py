@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dsnot_exp.errors import RequestError
+from dsnot_exp.patterns import Pattern, Unstructured
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)  # accuracy is measured by the first process alone
@@ -60,17 +61,21 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
-    def rows(self, part: Tensor, count: int) -> Tensor:
-        """Everyone's shares of a tensor with `count` rows, one below the other."""
+    def total(self, value: float) -> float:
+        return sum(self.gather(value))
+
+    def concat(self, part: Tensor) -> Tensor:
+        """Everyone's `part`, one below the other; all but the number of rows is the same."""
         if self.size == 1:
             return part
-        longest = -(-count // self.size)
-        padded = part.new_zeros(longest, *part.shape[1:])
-        padded[: len(part)] = part
-        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        counts = self.gather(len(part))
+        raw = part.contiguous().reshape(len(part), -1).view(torch.uint8)  # any dtype, any backend
+        padded = raw.new_zeros(max(counts), raw.shape[1])
+        padded[: len(raw)] = raw
+        parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        shares = [Ranks(rank, self.size).share(count) for rank in range(self.size)]
-        return torch.cat([p[: s.stop - s.start] for p, s in zip(parts, shares, strict=True)])
+        whole = torch.cat([p[:count] for p, count in zip(parts, counts, strict=True)])
+        return whole.view(part.dtype).reshape(-1, *part.shape[1:])
 
     def wait(self) -> None:
         """Until all are here."""
@@ -80,6 +85,30 @@ class Ranks:
     def if_first(self, held: AbstractContextManager[T], else_: T) -> AbstractContextManager[T]:
         """`held` in the first process, nothing in the others."""
         return held if self.first else nullcontext(else_)
+
+
+ALONE = Ranks()
+
+
+@dataclass(frozen=True)
+class SharedRows(Unstructured):
+    """A pattern for a process's share of a matrix's rows: what is compared over the whole matrix is
+    compared with everyone's rows."""
+
+    ranks: Ranks = field(kw_only=True)
+
+    def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
+        if scope == "row":
+            return super().mask(scores, scope)
+        everyones = self.ranks.concat(scores)
+        return super().mask(everyones, scope)[self.ranks.share(len(everyones))]
+
+
+def over(pattern: Pattern, ranks: Ranks) -> Pattern:
+    """`pattern` for shares of rows; the groups of N:M lie within a row."""
+    if ranks.size == 1 or not isinstance(pattern, Unstructured):
+        return pattern
+    return SharedRows(pattern.sparsity, ranks=ranks)
 
 
 def rank_suffix() -> str:

@@ -54,6 +54,10 @@ class Sequences:
         """Sequences per micro-batch, at most."""
         return max((len(ids) for ids in self.batches), default=0)
 
+    @property
+    def count(self) -> int:
+        return sum(len(ids) for ids in self.batches)
+
     def enter(self) -> None:
         """Everything up to the first block."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dsnot_exp.identity import code_fingerprint
 from dsnot_exp.journal import Journal, named
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import free_bytes
-from dsnot_exp.ranks import Ranks
+from dsnot_exp.ranks import ALONE, Ranks
 from dsnot_exp.track.console import say
 
 NAME = "state"
@@ -32,7 +32,7 @@ class RunState:
 
     folder: Path
     identity: str
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = ALONE
 
     @classmethod
     def of(cls, run_folder: Path, config_hash: str, ranks: Ranks) -> RunState:

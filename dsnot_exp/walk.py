@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dsnot_exp.listen import Listener
 from dsnot_exp.models.linears import Linear, linears
+from dsnot_exp.ranks import ALONE, Ranks
 from dsnot_exp.sequences import Fetch, Sequences, resident
 from dsnot_exp.states import States
 from dsnot_exp.statistics import InputStatistics
@@ -94,6 +95,7 @@ def walk(
     states: States | None = None,
     keeper: Keeper | None = None,
     on_halved: Callable[[int], None] = lambda size: None,
+    ranks: Ranks = ALONE,
 ) -> States:
     """Solve every block in order, each on the outputs of the sparse ones before it.
 
@@ -117,7 +119,7 @@ def walk(
                 statistics: dict[str, InputStatistics] = {}
                 if solver.needs:
                     with timed("calibrate"):
-                        statistics = calibrate(block, sequences, solver.needs)
+                        statistics = calibrate(block, sequences, solver.needs, ranks)
                 solved = solver(block, statistics)
                 del statistics
                 with timed("keep"):
@@ -134,15 +136,16 @@ def walk(
 
 
 def calibrate(
-    block: Block, sequences: Sequences, needs: frozenset[str]
+    block: Block, sequences: Sequences, needs: frozenset[str], ranks: Ranks
 ) -> dict[str, InputStatistics]:
     """The statistics of every linear's input over all sequences; shared where inputs are shared."""
+    total = sum(ranks.gather(sequences.count))
 
     def listen() -> Listener:
-        with Listener(block.name, block.linears, needs) as listener:
+        with Listener(block.name, block.linears, needs, total) as listener:
             for states, call in sequences.at(block.index):
-                listener.begin(len(states))
+                listener.begin(*states.shape[:2])
                 call.replay(block.module, states)
         return listener
 
-    return sequences.fitting(listen).finish()
+    return sequences.fitting(listen).finish(ranks)

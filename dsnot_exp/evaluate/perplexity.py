@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.batches import halving
-from dsnot_exp.ranks import Ranks
+from dsnot_exp.ranks import ALONE, Ranks
 
 
 @torch.no_grad()
@@ -21,7 +21,7 @@ def perplexity(
     blocks: Tensor,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda n: None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """exp of the mean over blocks of the block's mean loss over its S - 1 predictions.
 
@@ -58,14 +58,14 @@ def losses(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def exp_of_mean(
-    found: Iterable[Tensor], on_batch: Callable[[int], None], ranks: Ranks | None = None
+    found: Iterable[Tensor], on_batch: Callable[[int], None], ranks: Ranks = ALONE
 ) -> float:
     """Of everyone's losses: each process has found those of its share of the sequences."""
     sums: list[tuple[float, int]] = []
     for some in found:
         sums.append((float(some.sum()), len(some)))
         on_batch(len(some))
-    everyones = [part for parts in (ranks or Ranks()).gather(sums) for part in parts]
+    everyones = [part for parts in ranks.gather(sums) for part in parts]
     return math.exp(sum(total for total, _ in everyones) / sum(count for _, count in everyones))
 
 

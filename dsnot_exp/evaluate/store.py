@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsnot_exp.files import write_atomically
-from dsnot_exp.ranks import Ranks
+from dsnot_exp.ranks import ALONE, Ranks
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Store:
     folder: Path | None
     common: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = ALONE
 
     def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
         """What was measured before for the same `what` and True, or `measure()`, which is then

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dsnot_exp.capture import Call, Forward, capture, replaced_forwards
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.perplexity import exp_of_mean, losses
-from dsnot_exp.ranks import Ranks
+from dsnot_exp.ranks import ALONE, Ranks
 from dsnot_exp.sequences import Fetch, resident
 
 
@@ -24,7 +24,7 @@ def streamed_perplexity(
     batch_size: int,
     fetch: Fetch = resident,
     on_batch: Callable[[int], None] = lambda n: None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """As `perplexity`; `sequences: (sequences, S)`. `on_batch` hears of every sequence once per
     block."""

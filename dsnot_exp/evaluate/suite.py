@@ -15,7 +15,7 @@ from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.streaming import streamed_perplexity
 from dsnot_exp.evaluate.tasks import Tasks
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.ranks import Ranks
+from dsnot_exp.ranks import ALONE, Ranks
 from dsnot_exp.track.console import Display, say
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class Suite:
 
     def _accuracy(self, model: Placed, stage: str, store: Store) -> dict[str, dict[str, Any]]:
         """Of every task, by this process alone."""
-        alone, found = replace(store, ranks=Ranks()), {}
+        alone = replace(store, ranks=ALONE)
+        found: dict[str, dict[str, Any]] = {}
         with model.callable() as called:
             for name in self.tasks:
                 found |= self._task(called, name, stage, alone)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dsnot_exp.files import write_atomically
+from dsnot_exp.measure import LayerRecord
 from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan
 from dsnot_exp.ranks import current
-from dsnot_exp.solve import LayerRecord
 from dsnot_exp.track.privacy import private
 
 if TYPE_CHECKING:
