@@ -23,6 +23,7 @@ SAMPLE = "sample"
 SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # numbers at a time: few for a cache, many for a GPU
 CONSTANT = 1e-12  # var / mean^2 of a channel that differs in float32's last bits at most
 T = TypeVar("T")
+Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,6 @@ def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
         mean, scatter = combined((tokens, mean, scatter), (length, own, around))
         tokens += length
     return mean, scatter
-
-
-Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
 
 
 def combined(a: Part, b: Part) -> tuple[Tensor, Tensor]:
