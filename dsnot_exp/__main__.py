@@ -16,8 +16,10 @@ from omegaconf import DictConfig
 
 from dsnot_exp import failure
 from dsnot_exp.config import register_schema, to_config
+from dsnot_exp.errors import RequestError
 from dsnot_exp.paths import beside_or_inside
 from dsnot_exp.quiet import quiet_libraries
+from dsnot_exp.ranks import current, join, leave
 from dsnot_exp.share import register, take_share
 
 log = logging.getLogger(__name__)
@@ -35,15 +37,19 @@ def task(composed: DictConfig) -> str | None:
     folder = Path(job.runtime.output_dir)
     command = shlex.join(["python", "-m", "dsnot_exp", *job.overrides.task])
     try:
+        join()
         result = run_experiment(to_config(composed), folder, command, wait=not sweeps)
         return result["masks_sha256"] if result is not None else None
     except (Exception, KeyboardInterrupt) as error:
         log.exception("the run failed: %s", command)  # Hydra keeps it out of the log file
-        if not sweeps:
-            sys.exit(failure.report(error))
+        refused = isinstance(error, RequestError)
+        said = refused and current().rank > 0  # by the first process
+        if not sweeps or (current().size > 1 and not refused):  # the others would wait for ever
+            sys.exit(RequestError.exit_code if said else failure.report(error))
         if isinstance(error, KeyboardInterrupt):
             raise
-        failure.report(error, folder)
+        if not said:
+            failure.report(error, folder)
         return None  # the other jobs of the sweep go on, and its end names those without a result
 
 
@@ -61,6 +67,7 @@ def main() -> NoReturn:
 
             code = complete(code, lambda: failure.code_of(runs))
     finally:
+        leave()
         del os.environ[failure.TRACE]
         if not failure.trace_wanted:
             del os.environ[failure.FULL_ERROR]

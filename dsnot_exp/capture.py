@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,8 @@ class _Recorder:
     """
 
     calls: list[list[Call]]
-    hidden: list[Tensor] = field(default_factory=list)
+    keep: Callable[[Tensor], None]
+    fetch: Callable[[nn.Module], AbstractContextManager[nn.Module]]
     others: dict[type, int] = field(default_factory=dict)  # by class of block, as in Call
     shared: list[Tensor] = field(default_factory=list)
 
@@ -63,11 +64,12 @@ class _Recorder:
             by_name = not args
             states = kwargs.pop("hidden_states") if by_name else args[0]
             if index == 0:
-                self.hidden.append(states)
+                self.keep(states)
             last = index == len(self.calls) - 1
             if not last and type(block) not in self.others:
                 named = {"hidden_states": states} if by_name else {}
-                output = real(*args, **named, **kwargs)
+                with self.fetch(block):
+                    output = real(*args, **named, **kwargs)
                 self.others[type(block)] = len(output) - 1 if isinstance(output, tuple) else -1
             call = Call(
                 tuple(self._intern(a) for a in args[1:]),
@@ -103,13 +105,17 @@ class _Recorder:
 
 @torch.no_grad()
 def capture(
-    model: nn.Module, blocks: nn.ModuleList, batches: list[Tensor]
-) -> tuple[list[Tensor], list[list[Call]]]:
-    """The inputs of the first block per batch, and `calls[block][batch]`.
+    model: nn.Module,
+    blocks: nn.ModuleList,
+    batches: list[Tensor],
+    keep: Callable[[Tensor], None],
+    fetch: Callable[[nn.Module], AbstractContextManager[nn.Module]],
+) -> list[list[Call]]:
+    """`calls[block][batch]`; `keep` is given the inputs of the first block, batch by batch.
 
     `batches`: input ids, (sequences, tokens) each.
     """
-    recorder = _Recorder(calls=[[] for _ in blocks])
+    recorder = _Recorder([[] for _ in blocks], keep, fetch)
     with replaced_forwards(blocks, recorder.forward), _without_cache(model):
         for ids in batches:
             try:
@@ -121,12 +127,12 @@ def capture(
                 "name another list with model.blocks="
             )
     counts = {len(calls) for calls in recorder.calls}
-    if counts != {len(batches)} or len(recorder.hidden) != len(batches):
+    if counts != {len(batches)}:
         raise RequestError(
             f"{type(model).__name__}: its forward calls its blocks more or less than once each; "
             "this model cannot be walked block by block"
         )
-    return recorder.hidden, recorder.calls
+    return recorder.calls
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class ModelConfig:
     dtype: str = "auto"  # auto (the checkpoint's), float32, bfloat16, float16
     trust_remote_code: bool = False
     use_safetensors: bool = True  # false trusts pickled weights
+    streaming: str = "auto"  # blocks from disk: true, false; auto: where memory does not do
     blocks: str | None = None  # name of the list of blocks, where it cannot be found
     dense: list[str] = field(default_factory=list)  # globs of linears and parameters in a block
     max_cycles: int | float = 50  # the default of refine.max_cycles on this model
@@ -43,6 +44,7 @@ class CalibConfig:
     samples: int = 128  # sequences
     seqlen: int | None = None  # tokens; null: 2048, or fewer if the model has fewer positions
     batch_size: int | None = None  # sequences per forward; null: about 4096 tokens
+    states: str = "auto"  # where hidden states are kept: device, memory, disk; auto: where they fit
     min_tokens: int = 32  # an expert that saw fewer is pruned by magnitude and not refined
 
 
@@ -81,11 +83,12 @@ class Config:
     wandb: WandbConfig = field(default_factory=WandbConfig)
     sparsity: float | None = None  # of each linear's weights, in [0, 1); null: as pattern implies
     pattern: str = "unstructured"  # or N:M
-    relative_error: bool = True  # of every layer: one Gram matrix per distinct input
+    relative_error: str = "sample"  # of every layer: on a sample of the tokens, true (all), false
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:0
     save: bool = False  # write the sparse model beside the result
     rerun: bool = False  # false: a run whose result exists is skipped
+    resume: str = "true"  # go on where a killed run was; false: start over; never: keep no state
     out: str = "outputs"  # the folder of all runs, and of what they share
     sweep: str = "runs"  # the folder in it that holds this run beside its like
 

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.evaluate.suite import Suite
-from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.journal import Journal
+from dsnot_exp.measure import LayerRecord
+from dsnot_exp.models.bring import bring
 from dsnot_exp.models.linears import linears
-from dsnot_exp.models.loading import load_model
-from dsnot_exp.models.placement import Placed, place
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.source import Source
+from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.plan import STAGES, Plan
 from dsnot_exp.prepare import Inputs
-from dsnot_exp.solve import BlockSolver, LayerRecord
+from dsnot_exp.solve import BlockSolver
+from dsnot_exp.state import RunState
+from dsnot_exp.states import States, choose_place
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say
-from dsnot_exp.track.save import save_model
+from dsnot_exp.track.save import complete_folder, save_model
 from dsnot_exp.walk import walk
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,6 +43,7 @@ class Experiment:
     clock: Clock
     display: Display
     suite: Suite
+    state: RunState
     facts: dict[str, Any] = field(default_factory=dict)
     solver: BlockSolver | None = None
     finetuned: dict[str, Any] | None = None
@@ -50,11 +62,12 @@ class Experiment:
         if self.plan.pruner is None:
             self._copy("dense", "refined")
         else:
-            if refines and "pruned" in baselines:
-                self._solve(model, refine=False)
+            if refines and "pruned" in baselines and not self._recall("pruned"):
+                self._solve(model, "pruned")
                 self._evaluate(model, "pruned")
+                self._remember("pruned")
                 model = self._load()
-            self.solver = self._solve(model, refine=True)
+            self.solver = self._solve(model, "refined")
             if finetunes:
                 if not refines and "pruned" in baselines:
                     self._evaluate(model, "pruned")
@@ -62,14 +75,13 @@ class Experiment:
             self._evaluate(model, "refined")
             if not refines and not finetunes and "pruned" in baselines:
                 self._copy("refined", "pruned")
-        if self.plan.config.save:
-            save_model(model.model, self.inputs.tokenizer, folder)
+        if self.plan.config.save and self.plan.ranks.first:
+            save_model(model, self.inputs.tokenizer, folder)
 
     def _load(self) -> Placed:
         options = self.plan.config.model
         with self.clock("load"):
-            model = load_model(self.inputs.source, options.dtype, options.use_safetensors)
-            placed = place(model, find_blocks(model, options.blocks), self.plan.device)
+            placed = bring(self.inputs.source, options, self.plan.device)
         if self.plan.finetuner is not None and not placed.whole:
             raise RunError(
                 "finetune=lora: the model does not fit on the device, and training it block by "
@@ -78,7 +90,7 @@ class Experiment:
         blocks = placed.blocks[1]
         matrices = [p for p in blocks.parameters() if p.dim() > 1]
         self.facts = {
-            "parameters": model.num_parameters(),
+            "parameters": placed.model.num_parameters(),
             "prunable_parameters": sum(
                 layer.weight.numel()
                 for block in blocks
@@ -88,27 +100,85 @@ class Experiment:
         }
         return placed
 
-    def _solve(self, model: Placed, refine: bool) -> BlockSolver:
+    def _solve(self, model: Placed, stage: str) -> BlockSolver:
         """Make the model sparse, in place."""
-        calib, tokens = self.plan.config.calib, self.inputs.calibration
-        batches = []
-        if tokens is not None:
-            size = calib.batch_size or per_forward(tokens.ids.shape[1])
-            batches = [ids.to(self.plan.device) for ids in tokens.ids.split(size)]
-        solver = BlockSolver(self.plan, refine, self.clock, self.display.at, say)
-        name = "refine" if refine and self.plan.refiner is not None else "prune"
-        with self.display.phase(name, len(model.blocks[1])) as display:
+        refines = stage == "refined"
+        solver = BlockSolver(self.plan, refines, self.clock, self.display.at, say)
+        journal = self._journal(model, stage)
+        for solved in journal.solved if journal is not None else []:
+            solver.add(solved)
+        name = "refine" if refines and self.plan.refiner is not None else "prune"
+        with (
+            self.display.phase(name, len(model.blocks[1])) as display,
+            closing(self._states(model)) as states,
+        ):
             walk(
                 model.model,
                 model.blocks,
-                batches,
+                self._batches(),
                 solver,
                 self.plan.config.model.dense,
                 model.fetch,
                 display.advance,
                 self.clock,
+                states,
+                journal,
+                self._on_halved,
+                self.plan.ranks,
+            )
+        if isinstance(model, Streamed):
+            assert journal is not None
+            if self.plan.ranks.first:
+                complete_folder(model, journal.folder / "model")
+            self.plan.ranks.wait()
+            model.source = Source(
+                str(journal.folder / "model"), trust_remote_code=model.source.trust_remote_code
             )
         return solver
+
+    def _batches(self) -> list[Tensor]:
+        """This process's share of the calibration sequences, by micro-batches."""
+        calib, tokens = self.plan.config.calib, self.inputs.calibration
+        if tokens is None:
+            return []
+        size = calib.batch_size or per_forward(tokens.ids.shape[1])
+        share = tokens.ids[self.plan.ranks.share(len(tokens.ids))]
+        return [ids.to(self.plan.device) for ids in share.split(size)]
+
+    def _states(self, model: Placed) -> States:
+        tokens = self.inputs.calibration
+        config = model.model.config.get_text_config()
+        count = tokens.ids.numel() // self.plan.ranks.size if tokens is not None else 0
+        size = count * config.hidden_size * model.model.dtype.itemsize
+        place = choose_place(self.plan.config.calib.states, size, self.plan.device)
+        log.info("hidden states: %.2f GiB, kept in %s", size / 2**30, place)
+        return States(self.plan.device, place, self.state.folder.parent)
+
+    def _journal(self, model: Placed, stage: str) -> Journal | None:
+        """The state of this walk on disk; a model that comes from there goes back there."""
+        if self.plan.config.resume == "never" and not isinstance(model, Streamed):
+            return None
+        with self.clock("load"):
+            journal = self.state.journal(stage, model)
+        if journal.finished:
+            say(f"going on at block {journal.finished} of {journal.count} ({stage})")
+        return journal
+
+    def _on_halved(self, size: int) -> None:
+        say(f"out of memory on the device: going on with {size} calibration sequences at a time")
+
+    def _remember(self, stage: str) -> None:
+        if self.plan.config.resume != "never" and not self.suite.failed:
+            self.state.remember(stage, self.suite.of(stage))
+        self.state.forget_walk(stage)
+
+    def _recall(self, stage: str) -> bool:
+        """Whether a stage was evaluated before the run was stopped."""
+        metrics = self.state.recall(stage)
+        if metrics is None:
+            return False
+        self.suite.put(stage, metrics)
+        return True
 
     def _finetune(self, model: Placed) -> dict[str, Any]:
         """Train the sparse layers in place; their masks stay."""

@@ -20,12 +20,15 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan, make_plan
 
-WITHOUT_EFFECT = ("wandb", "save", "rerun", "out", "sweep", "device")
+WITHOUT_EFFECT = ("wandb", "save", "rerun", "resume", "out", "sweep", "device")
+WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # not what is computed
 
 
 def config_hash(plan: Plan) -> str:
     """sha256 over the settled options, the device's kind, and the content of local files."""
     options = {k: v for k, v in asdict(plan.config).items() if k not in WITHOUT_EFFECT}
+    for group, option in WHERE_ONLY:
+        options[group].pop(option)
     if plan.pruner is None:  # nothing is pruned: neither how nor on which data matters
         options = {k: v for k, v in options.items() if k in ("model", "eval", "sparsity", "seed")}
     elif plan.refiner is None:

@@ -12,9 +12,11 @@ from torch.overrides import TorchFunctionMode
 
 from dsnot_exp.errors import RunError
 from dsnot_exp.models.linears import Linear, is_routed
+from dsnot_exp.ranks import Ranks
 from dsnot_exp.statistics import Accumulator, InputStatistics
 
 PRODUCTS = (nn.functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__)
+SHARE, LEAST = 64, 128  # a sample is one token in 64, and 128 tokens at least
 
 
 class Listener:
@@ -24,14 +26,19 @@ class Listener:
     q, k and v see the same tensor: the first of them leads, and the others use its statistics.
     Who shares is found in the first batch; the tensors are held until the forward is over, so
     that memory which is used again cannot be taken for the same input.
+
+    total: the sequences of the whole calibration, which settle how many tokens each gives to the
+    sample, in whatever batches, and by whichever process, they are counted
     """
 
-    def __init__(self, block: str, linears: dict[str, Linear], needs: frozenset[str]) -> None:
-        self.block, self.linears, self.needs = block, linears, needs
+    def __init__(
+        self, block: str, linears: dict[str, Linear], needs: frozenset[str], total: int
+    ) -> None:
+        self.block, self.linears, self.needs, self.total = block, linears, needs, total
         self.accumulators: dict[str, Accumulator] = {}
         self.leader: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
-        self.sequences = self.all_sequences = 0
+        self.sequences = self.all_sequences = self.length = 0
 
     def __enter__(self) -> Listener:
         self.open = ExitStack()
@@ -50,9 +57,9 @@ class Listener:
         self.open.close()
         self.seen.clear()
 
-    def begin(self, sequences: int) -> None:
-        """A forward of so many sequences starts."""
-        self.sequences = sequences
+    def begin(self, sequences: int, length: int) -> None:
+        """A forward of so many sequences of so many tokens starts."""
+        self.sequences, self.length = sequences, length
         self.all_sequences += sequences
         self.seen.clear()
 
@@ -72,22 +79,50 @@ class Listener:
             return
         self.seen.append((inputs, name))
         # OPT hands (sequences * tokens, hidden) to its fc layers.
-        self._update(name, inputs.reshape(self.sequences, -1, inputs.shape[-1]))
+        by_sequence = inputs.reshape(self.sequences, -1, inputs.shape[-1])
+        self._update(name, by_sequence, self._sampled())
 
     def _count_routed(self, name: str, inputs: Tensor) -> None:
         """The tokens (tokens, in) of one forward that were sent to an expert: of any sequence, so
         that they count as one when it comes to the variance within sequences."""
         self.leader[name] = name
         if inputs.numel():
-            self._update(name, inputs.reshape(1, -1, inputs.shape[-1]))
+            routed = inputs.reshape(1, -1, inputs.shape[-1])
+            self._update(name, routed, -(-routed.shape[1] * self._sampled() // self.length))
 
-    def _update(self, name: str, inputs: Tensor) -> None:
+    def _sampled(self) -> int:
+        """The tokens that a sequence gives to the sample."""
+        return min(self.length, max(-(-self.length // SHARE), -(-LEAST // self.total)))
+
+    def _update(self, name: str, inputs: Tensor, sampled: int) -> None:
         if name not in self.accumulators:
             self.accumulators[name] = Accumulator(inputs.shape[-1], self.needs, inputs.device)
-        self.accumulators[name].update(inputs)
+        self.accumulators[name].update(inputs, sampled)
 
-    def finish(self) -> dict[str, InputStatistics]:
+    def _together(self, ranks: Ranks) -> None:
+        """Count what all processes have counted: an expert may have had tokens in some only."""
+        self.all_sequences = sum(ranks.gather(self.all_sequences))
+        for leader in ranks.gather(self.leader):
+            self.leader = leader | self.leader
+        for name in sorted(set().union(*ranks.gather(set(self.accumulators)))):
+            weight = self.linears[name].weight
+            whole = Accumulator(weight.shape[1], self.needs, weight.device)
+            own = self.accumulators.get(name, whole)
+            counts = ranks.gather((own.sequences, own.tokens))
+            parts = ranks.concat(torch.stack([own.mean, own.scatter, own.scatter_within])[None])
+            if own.gram is not None:
+                whole.gram = ranks.sum(own.gram)
+            if own.sample is not None:
+                sample = own.sample or [weight.new_empty(0, weight.shape[1])]
+                whole.sample = [ranks.concat(torch.cat(sample))]
+            for (sequences, tokens), part in zip(counts, parts, strict=True):
+                whole.combine(sequences, tokens, *part)
+            self.accumulators[name] = whole
+
+    def finish(self, ranks: Ranks) -> dict[str, InputStatistics]:
         """The statistics by linear; an expert that saw nothing has none."""
+        if ranks.size > 1:
+            self._together(ranks)
         leaders = {}
         for name, accumulator in self.accumulators.items():
             accumulator.sequences = self.all_sequences

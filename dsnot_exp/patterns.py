@@ -9,27 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dsnot_exp.errors import RequestError
-
-
-def smallest(scores: Tensor, count: int) -> Tensor:
-    """The `count` smallest entries of every row of `scores: (..., n)` as a bool mask.
-
-    Exactly `count` per row: among equal scores the leftmost go first, as a stable sort would
-    have it, but in linear time.
-    """
-    if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = scores.kthvalue(count, dim=-1, keepdim=True).values
-    chosen = scores <= threshold
-    if bool((chosen.sum(-1) == count).all()):
-        return chosen
-    below, ties = scores < threshold, scores == threshold
-    wanted = count - below.sum(-1, keepdim=True)
-    return below | (ties & (ties.cumsum(-1) <= wanted))
+from dsnot_exp.select import counts, smallest
 
 
 @dataclass(frozen=True)
@@ -89,7 +74,18 @@ def check_budget(before: Tensor, after: Tensor, pattern: Pattern) -> None:
     """A refined mask keeps as many weights per row, and per group, as the mask it came from."""
     if isinstance(pattern, NM):
         before, after = pattern.groups(before), pattern.groups(after)
-    assert bool((before.sum(-1) == after.sum(-1)).all()), "refinement changed a budget"
+    assert bool((counts(before) == counts(after)).all()), "refinement changed a budget"
+
+
+def packed(mask: Tensor) -> bytes:
+    """Eight entries a byte, the first the highest bit; zeros at the end."""
+    flat = mask.flatten().view(torch.uint8)
+    if not mask.is_cuda:
+        return np.packbits(flat.numpy()).tobytes()
+    bits = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    places = 1 << torch.arange(7, -1, -1, device=mask.device, dtype=torch.uint8)
+    # Packed on the GPU, so that an eighth of the mask is brought to the host.
+    return (bits * places).sum(1, dtype=torch.uint8).cpu().numpy().tobytes()
 
 
 def parse(pattern: str, sparsity: float | None) -> Pattern:

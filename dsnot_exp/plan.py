@@ -3,7 +3,7 @@ model or a data set is loaded is refused here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -16,8 +16,10 @@ from dsnot_exp.finetune import FINETUNERS, Lora
 from dsnot_exp.models.loading import DTYPES
 from dsnot_exp.patterns import Pattern, parse
 from dsnot_exp.prune import PRUNERS, Pruner
+from dsnot_exp.ranks import Ranks, current
 from dsnot_exp.reconstruct import RECONSTRUCTORS, Keep
 from dsnot_exp.refine import REFINERS, Refiner
+from dsnot_exp.states import PLACES
 
 STAGES = ("dense", "pruned", "refined")
 
@@ -38,6 +40,7 @@ class Plan:
     reconstructor: Keep
     finetuner: Lora | None
     device: torch.device
+    ranks: Ranks = field(default_factory=current)
 
     @property
     def needs_calibration(self) -> bool:
@@ -62,7 +65,11 @@ def make_plan(config: Config) -> Plan:
         config=replace(
             config,
             sparsity=pattern.sparsity if prunes else 0.0,
-            eval=replace(config.eval, streaming=config.eval.streaming.lower()),  # YAML: True
+            # YAML: True
+            model=replace(config.model, streaming=config.model.streaming.lower()),
+            eval=replace(config.eval, streaming=config.eval.streaming.lower()),
+            relative_error=config.relative_error.lower(),
+            resume=config.resume.lower(),
         ),
         pattern=pattern,
         allocator=build("allocate", ALLOCATORS, config.allocate),
@@ -89,6 +96,11 @@ def _finetuner(config: Config, prunes: bool, device: torch.device) -> Lora | Non
             f"finetune={name}: Trainer works on the first GPU, not on device={device}; choose "
             f"device=cuda with CUDA_VISIBLE_DEVICES={device.index}"
         )
+    if current().size > 1:
+        raise RequestError(
+            f"finetune={name}: trains in one process; start it without torchrun, or choose "
+            "finetune=none"
+        )
     refuse_unknown("finetune.dataset", finetuner.dataset)
     return finetuner
 
@@ -108,11 +120,19 @@ def _check_numbers(config: Config) -> None:
             raise RequestError(f"{key}={value}: expected 1 or more")
     if (config.eval.num_fewshot or 0) < 0:
         raise RequestError(f"eval.num_fewshot={config.eval.num_fewshot}: expected 0 or more")
+    if config.calib.samples < (size := current().size):
+        raise RequestError(
+            f"calib.samples={config.calib.samples}: {size} processes share them; at least {size}"
+        )
     for key in ("calib.seqlen", "eval.seqlen"):
         if positive[key] == 1:
             raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")
     _check_choice("model.dtype", config.model.dtype, DTYPES)
-    _check_choice("eval.streaming", config.eval.streaming.lower(), ("auto", "true", "false"))
+    for key, wanted in (("model", config.model.streaming), ("eval", config.eval.streaming)):
+        _check_choice(f"{key}.streaming", wanted.lower(), ("auto", "true", "false"))
+    _check_choice("calib.states", config.calib.states, PLACES)
+    _check_choice("relative_error", config.relative_error.lower(), ("sample", "true", "false"))
+    _check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     _check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     for stage in config.eval.baselines:
         _check_choice("eval.baselines", stage, STAGES[:2])

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from dsnot_exp.config import CalibConfig, EvalConfig
@@ -19,7 +20,13 @@ from dsnot_exp.errors import RequestError
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears, matches, refuse_unprunable
-from dsnot_exp.models.loading import load_config, load_tokenizer, positions, skeleton
+from dsnot_exp.models.loading import (
+    TORCH_DTYPES,
+    load_config,
+    load_tokenizer,
+    positions,
+    skeleton,
+)
 from dsnot_exp.models.source import Source, locate
 from dsnot_exp.plan import Plan
 
@@ -36,6 +43,7 @@ class Inputs:
     calibration: Tokens | None  # None where nothing needs it
     finetuning: Tokens | None
     evaluation: dict[str, Tokens]
+    state_bytes: int  # on disk, at most, until the run is finished
 
 
 def prepare(plan: Plan) -> tuple[Plan, Inputs]:
@@ -43,8 +51,12 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
     source = locate(plan.config.model)
     config = load_config(source)
     plan = _settle_lengths(plan, positions(config))
+    block_weights = 0
     if plan.pruner is not None:
-        refuse_what_cannot_be_pruned(plan, skeleton(source, config))
+        model = skeleton(source, config)
+        refuse_what_cannot_be_pruned(plan, model)
+        blocks = find_blocks(model, plan.config.model.blocks)[1]
+        block_weights = sum(p.numel() for p in blocks.parameters())
     calib, evaluation = plan.config.calib, plan.config.eval
     datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]
     datasets += [plan.finetuner.dataset] if plan.finetuner is not None else []
@@ -53,14 +65,29 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
     if evaluation.tasks:
         refuse_tokenizer_without_marks(tokenizer, plan.config.model.path)
     vocabulary = config.get_text_config().vocab_size
+    calibration = _calibration(plan, tokenizer, vocabulary)
+    states = 0 if calibration is None else calibration.ids.numel() * width(config)
     return plan, Inputs(
         source=source,
         tokenizer=tokenizer,
         tasks=load_tasks(evaluation.tasks) if evaluation.tasks else {},
-        calibration=_calibration(plan, tokenizer, vocabulary),
+        calibration=calibration,
         finetuning=_finetuning(plan, tokenizer, vocabulary),
         evaluation=_evaluation(evaluation, tokenizer, vocabulary),
+        state_bytes=(block_weights + 2 * states) * weight_dtype(config, plan).itemsize,
     )
+
+
+def weight_dtype(config: Any, plan: Plan) -> torch.dtype:
+    """That of the weights in memory, as far as the configuration tells."""
+    told = getattr(config, "dtype", None) or torch.float32
+    return TORCH_DTYPES.get(plan.config.model.dtype, told)
+
+
+def width(config: Any) -> int:
+    """Of a hidden state."""
+    found: int = config.get_text_config().hidden_size
+    return found
 
 
 def _tokenizer(source: Source, needed: bool, saved: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dsnot_exp.identity import code_fingerprint, config_hash, model_fingerprint
 from dsnot_exp.models.source import Source
 from dsnot_exp.plan import Plan, make_plan
 from dsnot_exp.prepare import prepare
+from dsnot_exp.state import RunState
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
 from dsnot_exp.track.figure import error_figure
@@ -33,9 +35,10 @@ def run_experiment(
     """Run what `config` asks for and leave the result in `folder`; returns the result. None where
     another process is at it and `wait` is false."""
     plan = make_plan(config)
-    identity = config_hash(plan)
-    with owned(folder, wait) as ours:
-        done = None if config.rerun else whole(folder, identity, config.save)
+    identity, ranks = config_hash(plan), plan.ranks
+    with ranks.if_first(owned(folder, wait), True) as held:
+        found = whole(folder, identity, config.save) if ranks.first and not config.rerun else None
+        done, ours = ranks.of_first((found, held))
         if done is not None:
             say(f"already finished: {folder} (rerun=true runs it again)")
             show_result(done, folder)
@@ -48,29 +51,45 @@ def run_experiment(
 
 def _run(plan: Plan, identity: str, folder: Path, command: str) -> dict[str, Any]:
     config = plan.config
+    ranks = plan.ranks
     (folder / NOTE).unlink(missing_ok=True)
     log.info("command: %s", command)
     log.info("configuration: %s", settled(plan))
-    clock = Clock(plan.device)
+    clock, state = Clock(plan.device), RunState.of(folder, identity, ranks)
     with clock("load"):
         plan, inputs = prepare(plan)
+    if config.resume == "true":
+        state.refuse_full_disk(inputs.state_bytes)
+    else:
+        state.clear()
     with Display() as display:
         suite = Suite(
             plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
-            dense_store(plan, inputs.source), display,
+            dense_store(plan, inputs.source), sparse_store(plan, state), ranks, display,
         )  # fmt: skip
-        experiment = Experiment(plan, inputs, clock, display, suite)
+        experiment = Experiment(plan, inputs, clock, display, suite, state)
         experiment.run(folder)
     result = assemble(experiment, identity, command)
-    write_result(folder, result)  # first: what follows may fail and must not cost the result
-    figure = error_figure(experiment.records, folder.name, folder / "errors.png")
-    show_result(result, folder, mirror(config.wandb, folder, result, figure))
+    if ranks.first:
+        write_result(folder, result)  # first: what follows may fail and must not cost the result
+        figure = error_figure(experiment.records, folder.name, folder / "errors.png")
+        show_result(result, folder, mirror(config.wandb, folder, result, figure))
     if suite.failed:
         raise RunError(
             f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
             f"all else is in {folder / 'result.json'}, and the same command tries again"
         )
+    state.clear()
     return result
+
+
+def sparse_store(plan: Plan, state: RunState) -> Callable[[str], Store]:
+    """Where this run keeps what it has measured until it is finished."""
+    return (
+        state.store
+        if plan.config.resume != "never"
+        else lambda stage: Store(None, ranks=plan.ranks)
+    )
 
 
 def dense_store(plan: Plan, source: Source) -> Store:
@@ -82,4 +101,4 @@ def dense_store(plan: Plan, source: Source) -> Store:
         "device": plan.device.type,
         "code": code_fingerprint(),
     }
-    return Store(Path(config.out) / "dense", common, config.rerun)
+    return Store(Path(config.out) / "dense", common, config.rerun, plan.ranks)

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dsnot_exp.identity import run_id
 from dsnot_exp.paths import sweeps_path
+from dsnot_exp.ranks import rank_suffix
 from dsnot_exp.track.console import console
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
@@ -29,7 +30,7 @@ held: list[FileLock] = []  # as long as this process lives
 def register() -> None:
     """What conf/ builds on. Needed wherever a configuration is composed or read: also in the
     processes that a launcher starts, which import the module of the task and nothing else of us."""
-    for resolver in (run_id, sweeps_path, jobs_at_once, cores_per_job, gpus):
+    for resolver in (run_id, sweeps_path, jobs_at_once, cores_per_job, gpus, rank_suffix):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     Plugins.instance()  # they register their launchers
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]

@@ -6,45 +6,38 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dsnot_exp.errors import RunError
+from dsnot_exp.measure import LayerRecord, measure
 from dsnot_exp.models.linears import is_routed, matches
-from dsnot_exp.patterns import Pattern, check_budget
+from dsnot_exp.patterns import Pattern, check_budget, packed
 from dsnot_exp.plan import Plan
 from dsnot_exp.prune import Initial, Magnitude, Pruner
-from dsnot_exp.refine import Refined, expected_error
-from dsnot_exp.statistics import GRAM, InputStatistics
+from dsnot_exp.ranks import ALONE, over
+from dsnot_exp.refine import Refined
+from dsnot_exp.statistics import GRAM, SAMPLE, InputStatistics
 from dsnot_exp.walk import Block
 
+# relative_error -> the statistics that it is measured with
+MEASURED_WITH = {"sample": {SAMPLE}, "true": {GRAM}, "false": set[str]()}
 NOTES_SHOWN = 8  # one line each; a model with thousands of experts would bury its result
 
 
-@dataclass(frozen=True)
-class LayerRecord:
-    """One linear layer: its budget, and its error before and after refinement.
+@dataclass
+class Solved:
+    """What came of a block besides its weights.
 
-    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over the calibration
-    inputs. None where the statistics were not collected.
+    notes: by layer, what its method had to do otherwise
+    masks: eight entries to a byte, by the layer's name and shape
     """
 
-    layer: str
-    weights: int
-    zeros: int
-    expected_before: float | None = None
-    expected_after: float | None = None
-    relative_before: float | None = None
-    relative_after: float | None = None
-    swaps: int = 0
-    cycles: int = 0
-
-    def reconstruction(self) -> dict[str, Any]:
-        return {k: v for k, v in asdict(self).items() if k not in ("weights", "zeros")}
+    records: list[LayerRecord] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,31 +57,51 @@ class BlockSolver:
         self.refiner = self.plan.refiner if self.refine else None
         methods = (self.plan.pruner, self.refiner, self.plan.reconstructor)
         needs = frozenset().union(*(m.needs for m in methods if m is not None))
-        self.needs = needs | {GRAM} if needs and self.plan.config.relative_error else needs
+        if needs:  # the mean is that of the expected error, which is always noted
+            needs |= {"mean", *MEASURED_WITH[self.plan.config.relative_error]}
+        self.needs = needs
+        # Random criteria draw for a whole matrix: there every process works on all of its rows.
+        drawn = "random" in (getattr(self.refiner, "grow", ""), getattr(self.refiner, "prune", ""))
+        self.ranks = ALONE if drawn else self.plan.ranks
 
     @property
     def masks_sha256(self) -> str:
         """Over every layer's name, shape and mask, in the order of the walk."""
         return self._masks.hexdigest()
 
-    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> None:
+    def add(self, solved: Solved) -> None:
+        """Count a block: in the order of the walk."""
+        self.records += solved.records
+        self.notes |= solved.notes
+        for name, mask in solved.masks.items():
+            self._masks.update(name.encode())
+            self._masks.update(mask.numpy().tobytes())
+
+    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> Solved:
+        solved, before = Solved(), set(self.notes)
         for name, linear in block.linears.items():
             layer = f"{block.name}.{name}"
             self.on_layer(layer)
             record, sparse, mask = self._solve(name, layer, linear.weight, statistics.get(name))
-            if not bool(torch.isfinite(sparse).all()):
+            if not bool(torch.isfinite(sparse.sum(dtype=torch.float32))):
                 raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
             linear.write(sparse)
-            self.records.append(record)
-            self._masks.update(f"{layer}{tuple(mask.shape)}".encode())
-            self._masks.update(np.packbits(mask.cpu().numpy()).tobytes())
+            solved.records.append(record)
+            bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
+            solved.masks[f"{layer}{tuple(mask.shape)}"] = bits
+        solved.notes = {name: note for name, note in self.notes.items() if name not in before}
+        self.add(solved)
+        return solved
 
     def _solve(
         self, name: str, layer: str, weight: Tensor, statistics: InputStatistics | None
     ) -> tuple[LayerRecord, Tensor, Tensor]:
-        """weight: (out, in) -> its record, its sparse weight and its mask, (out, in) both."""
-        pattern, pruner = self.plan.allocator(layer, self.plan.pattern), self.plan.pruner
+        """weight: (out, in) -> its record, its sparse weight and its mask, (out, in) both. Each
+        process works on its share of the rows."""
+        ranks, pruner = self.ranks, self.plan.pruner
         assert pruner is not None
+        weight = weight[ranks.share(len(weight))]
+        pattern = over(self.plan.allocator(layer, self.plan.pattern), ranks)
         if self._starved(name, layer, statistics):
             statistics, pruner = None, Magnitude(scope="row")
         initial = self._prune(pruner, layer, weight, statistics, pattern)
@@ -96,13 +109,18 @@ class BlockSolver:
             refined = self._refine(name, layer, weight, initial, statistics, pattern)
         mask = initial.mask if refined is None else refined.mask
         # A kept weight has its present value, a grown one comes back with its dense value.
-        sparse = torch.where(initial.mask, initial.weight, weight).masked_fill(~mask, 0)
+        moved = initial.weight is not weight
+        present = torch.where(initial.mask, initial.weight, weight) if moved else weight
+        sparse = torch.where(mask, present, 0)
         with self.timed("reconstruct"):
             sparse = self.plan.reconstructor(weight, sparse, mask, statistics)
-        record = LayerRecord(layer, mask.numel(), int((~mask).sum()))
+        record = LayerRecord(layer)
         if statistics is not None:
-            record = _measure(record, weight, initial, sparse, refined, statistics)
-        return record, sparse, mask
+            how = self.plan.config.relative_error
+            record = measure(layer, weight, initial, sparse, refined, statistics, how, ranks)
+        sparse, mask = ranks.concat(sparse), ranks.concat(mask)
+        zeros = mask.numel() - int(mask.count_nonzero())
+        return replace(record, weights=mask.numel(), zeros=zeros), sparse, mask
 
     def _starved(self, name: str, layer: str, statistics: InputStatistics | None) -> bool:
         """Whether a layer is an expert to which too few tokens were sent to tell its statistics:
@@ -158,40 +176,3 @@ class BlockSolver:
         refined = self.refiner(weight, initial, statistics, pattern, generator)
         check_budget(initial.mask, refined.mask, pattern)
         return refined
-
-
-def _measure(
-    record: LayerRecord,
-    weight: Tensor,
-    initial: Initial,
-    sparse: Tensor,
-    refined: Refined | None,
-    statistics: InputStatistics,
-) -> LayerRecord:
-    if refined is None:
-        before = after = expected_error(weight, initial, statistics)
-        swaps = torch.zeros_like(before)
-    else:
-        before, after, swaps = refined.error_before, refined.error_after, refined.swaps
-    pruned = initial.weight.masked_fill(~initial.mask, 0)
-    return LayerRecord(
-        record.layer,
-        record.weights,
-        record.zeros,
-        expected_before=float(before.abs().mean()),
-        expected_after=float(after.abs().mean()),
-        relative_before=relative_error(weight, pruned, statistics.gram),
-        relative_after=relative_error(weight, sparse, statistics.gram),
-        swaps=int(swaps.sum()),
-        cycles=int(swaps.max()),
-    )
-
-
-def relative_error(dense: Tensor, sparse: Tensor, gram: Tensor | None) -> float | None:
-    """||(W - W^)X||^2 / ||WX||^2 as tr(D G D^T) / tr(W G W^T); dense, sparse: (out, in)."""
-    if gram is None:
-        return None
-    dense = dense.float()
-    lost = dense - sparse.float()
-    whole = float(((dense @ gram) * dense).sum(dtype=torch.float64))
-    return float(((lost @ gram) * lost).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0

@@ -19,6 +19,7 @@ from dsnot_exp.config import Config
 from dsnot_exp.errors import DsnotError
 from dsnot_exp.failure import INTERRUPTED, noted, report
 from dsnot_exp.identity import config_hash, plan_of
+from dsnot_exp.ranks import current
 from dsnot_exp.track.console import say
 from dsnot_exp.track.lock import owned
 from dsnot_exp.track.result import written
@@ -113,8 +114,9 @@ def complete(code: int, again: Callable[[], int]) -> int:
     they leave unfinished, and say what came of all. Returns the exit code."""
     if not Sweep.jobs:
         return code
+    alone = current().size == 1  # else what one process begins again, the others do not
     try:
-        while code != INTERRUPTED and (others := elsewhere()) and wait_for(others):
+        while alone and code != INTERRUPTED and (others := elsewhere()) and wait_for(others):
             sys.argv.append("rerun=false")
             code = again()
     except KeyboardInterrupt as error:

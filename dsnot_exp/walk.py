@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dsnot_exp.capture import Call, capture
 from dsnot_exp.listen import Listener
 from dsnot_exp.models.linears import Linear, linears
+from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.sequences import Fetch, Sequences, resident
+from dsnot_exp.states import States
 from dsnot_exp.statistics import InputStatistics
 
 
@@ -41,22 +43,43 @@ class Solver(Protocol):
 
     needs: frozenset[str]
 
-    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> None: ...
+    def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> Any: ...
 
 
-# Brings a block to where it is solved, and puts it back. Models bigger than memory plug in here.
-Fetch = Callable[[nn.Module], AbstractContextManager[nn.Module]]
+class Keeper(Protocol):
+    """Remembers what the walk has done, so that a walk that was stopped can go on.
+
+    finished: blocks that are solved already; their modules hold the sparse weights
+    """
+
+    finished: int
+
+    def recall(self, sequences: Sequences) -> bool:
+        """Whether `sequences` now hold what came out of the last finished block."""
+
+    def keep(self, block: Block, solved: Any, sequences: Sequences) -> None:
+        """A block is solved and `sequences` are past it. May go on in the background."""
+
+    def settle(self) -> None:
+        """What was given to `keep` is safe."""
+
+
+class Forgetful:
+    """Keeps nothing: the walk starts at the first block."""
+
+    finished = 0
+
+    def recall(self, sequences: Sequences) -> bool:
+        return True
+
+    def keep(self, block: Block, solved: Any, sequences: Sequences) -> None: ...
+
+    def settle(self) -> None: ...
 
 
 @contextmanager
 def _untimed(phase: str) -> Iterator[None]:
     yield
-
-
-@contextmanager
-def resident(block: nn.Module) -> Iterator[nn.Module]:
-    """A block that already is where it is used."""
-    yield block
 
 
 @torch.no_grad()
@@ -69,36 +92,60 @@ def walk(
     fetch: Fetch = resident,
     on_block: Callable[[], None] = lambda: None,
     timed: Callable[[str], AbstractContextManager[None]] = _untimed,
-) -> list[Tensor]:
+    states: States | None = None,
+    keeper: Keeper | None = None,
+    on_halved: Callable[[int], None] = lambda size: None,
+    ranks: Ranks = ALONE,
+) -> States:
     """Solve every block in order, each on the outputs of the sparse ones before it.
 
     `batches`: input ids (sequences, tokens). `dense`: globs of linears that stay as they are.
     Returns the last block's outputs (sequences, tokens, hidden), one per batch.
     """
     name, members = blocks
+    keeper = keeper or Forgetful()
+    sequences = Sequences(model, members, batches, states, fetch, on_halved)
     with timed("calibrate"):
-        hidden, calls = capture(model, members, batches)
+        sequences.enter()
+        replays = not keeper.recall(sequences)
     for index, member in enumerate(members):
+        if index < keeper.finished and not replays:
+            on_block()
+            continue
         with fetch(member) as module:
-            block = Block(index, f"{name}.{index}", module, linears(module, dense))
-            statistics: dict[str, InputStatistics] = {}
-            if solver.needs:
-                with timed("calibrate"):
-                    statistics = calibrate(block, hidden, calls[index], solver.needs)
-            solver(block, statistics)
+            solved = None
+            if index >= keeper.finished:
+                block = Block(index, f"{name}.{index}", module, linears(module, dense))
+                statistics: dict[str, InputStatistics] = {}
+                if solver.needs:
+                    with timed("calibrate"):
+                        statistics = calibrate(block, sequences, solver.needs, ranks)
+                solved = solver(block, statistics)
+                del statistics
+                with timed("keep"):
+                    keeper.settle()
             with timed("calibrate"):
-                for i, states in enumerate(hidden):  # in place: one copy of the hidden states
-                    hidden[i] = calls[index][i].replay(module, states)
+                sequences.propagate(index, module)
+            if index >= keeper.finished:
+                with timed("keep"):
+                    keeper.keep(block, solved, sequences)
         on_block()
-    return hidden
+    with timed("keep"):
+        keeper.settle()
+    return sequences.states
 
 
 def calibrate(
-    block: Block, hidden: list[Tensor], calls: list[Call], needs: frozenset[str]
+    block: Block, sequences: Sequences, needs: frozenset[str], ranks: Ranks
 ) -> dict[str, InputStatistics]:
-    """The statistics of every linear's input over all batches; shared where inputs are shared."""
-    with Listener(block.name, block.linears, needs) as listener:
-        for states, call in zip(hidden, calls, strict=True):
-            listener.begin(len(states))
-            call.replay(block.module, states)
-    return listener.finish()
+    """The statistics of every linear's input over all sequences; shared where inputs are shared."""
+    total = sum(ranks.gather(sequences.count))
+
+    def listen() -> Listener:
+        with Listener(block.name, block.linears, needs, total) as listener:
+            for states, call in sequences.at(block.index):
+                listener.begin(*states.shape[:2])
+                call.replay(block.module, states)
+        return listener
+
+    return sequences.fitting(listen).finish(ranks)

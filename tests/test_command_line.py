@@ -40,6 +40,7 @@ BAD = [
     (["eval.baselines=[raw]"], r"eval\.baselines=raw: choose from dense, pruned"),
     (["eval.perplexity=[moon]"], r"eval\.perplexity=moon"),
     (["eval.tasks=[tw_wher]"], r"eval\.tasks=tw_wher: .*did you mean tw_where"),
+    (["relative_error=some"], r"relative_error=some: choose from sample, true, false"),
     (["eval.streaming=maybe"], r"eval\.streaming=maybe: choose from auto, true, false"),
     (["eval.num_fewshot=-1"], r"eval\.num_fewshot=-1"),
     (["device=tpu"], r"device=tpu"),

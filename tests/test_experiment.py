@@ -214,3 +214,21 @@ def test_a_saved_model_keeps_its_tokenizer(command: Command, tmp_path: Path) -> 
     )
     assert after[0] == before[0]
     assert before[1].items() <= after[1].items()  # transformers adds where it was loaded from
+
+
+def test_the_relative_error_on_a_sample_is_near_the_exact_one(
+    command: Command, tmp_path: Path
+) -> None:
+    words = [*toy_arguments(tmp_path), "prune=sparsegpt", "calib.samples=7"]
+    rows = {}
+    for how in ("sample", "true", "false"):
+        done = command(*words, f"relative_error={how}", run=how)
+        assert done.code == 0, done.err
+        rows[how] = done.result["metrics"]["reconstruction"]
+        assert done.result["config"]["relative_error"] == how
+    for sample, exact, none in zip(*rows.values(), strict=True):
+        assert (sample["relative_tokens"], exact["relative_tokens"]) == (7 * 19, 7 * 24)
+        for key in ("relative_before", "relative_after"):
+            assert sample[key] == pytest.approx(exact[key], rel=0.25)
+            assert none[key] is None
+        assert sample["expected_after"] == exact["expected_after"] == none["expected_after"]

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from dsnot_exp.errors import RequestError
-from dsnot_exp.patterns import NM, Unstructured, check_budget, parse, smallest
-
-
-def by_full_sort(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The slow twin of `smallest`: a stable sort of the whole row."""
-    order = scores.sort(dim=-1, stable=True).indices[..., :count]
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, True)
-
-
-@pytest.mark.parametrize("count", [0, 1, 7, 19, 20])
-def test_smallest_is_a_stable_sort(count: int, generator: torch.Generator) -> None:
-    scores = torch.randint(-3, 4, (50, 20), generator=generator).float()  # many ties
-    scores[3:9] *= -0.0
-    scores[5, 4] = -torch.inf
-    scores[6, ::2] = torch.inf
-    assert torch.equal(smallest(scores, count), by_full_sort(scores, count))
+from dsnot_exp.patterns import NM, Unstructured, check_budget, packed, parse
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.29, 0.5, 0.6, 0.7, 0.999])
@@ -97,3 +83,9 @@ def test_a_width_that_m_does_not_divide_is_refused() -> None:
     with pytest.raises(RequestError, match=r"pattern=2:4: h\.0\.fc has 30 inputs"):
         NM(2, 4).refuse_width(30, "h.0.fc")
     NM(2, 4).refuse_width(32, "h.0.fc")
+
+
+def test_a_packed_mask_is_numpys(generator: torch.Generator) -> None:
+    mask = torch.rand(5, 7, generator=generator) > 0.5
+    assert packed(mask) == np.packbits(mask.numpy()).tobytes()
+    assert packed(mask.T) == np.packbits(mask.T.numpy()).tobytes()

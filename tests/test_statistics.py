@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dsnot_exp.statistics import GRAM, MOMENTS, Accumulator, InputStatistics
+from dsnot_exp.statistics import GRAM, MOMENTS, SAMPLE, Accumulator, InputStatistics, spread
 
 CPU = torch.device("cpu")
 
@@ -67,6 +67,60 @@ def test_dead_and_constant_channels(generator: torch.Generator) -> None:
     assert found.mean[0] == 0
     assert found.var[:2].tolist() == [0, 0]
     assert found.mean[1] == 2.5
+
+
+@pytest.mark.parametrize("constant", [0.1, -1 / 3, 1e-12, 7777.77])
+def test_a_constant_channel_has_no_variance_however_it_is_cut(constant: float) -> None:
+    x = torch.full((5, 700, 1000), constant)  # several slices
+    x[..., 0] += 1e-5 * constant * torch.arange(700)
+    for sizes in ([5], [2, 3]):
+        found = collect(list(x.split(sizes)), MOMENTS).finish()
+        assert not found.var[1:].any()
+        assert not found.sequence_var[1:].any()
+        assert found.var[0] > 0
+        torch.testing.assert_close(found.mean[1:], x[0, 0, 1:], rtol=1e-6, atol=0)
+
+
+def test_a_first_token_far_off_costs_no_accuracy(generator: torch.Generator) -> None:
+    x = torch.randn(2, 300, 4, generator=generator)
+    x[:, 0] = 1e4
+    assert_same(collect([x]).finish(), direct(x))
+
+
+def test_without_a_variance_mean_and_norm_are_the_same(generator: torch.Generator) -> None:
+    x = torch.randn(4, 64, 5, generator=generator) + 3
+    found = collect([x[:1], x[1:]], frozenset({"norm"})).finish()
+    torch.testing.assert_close(found.mean, direct(x).mean, rtol=2e-5, atol=1e-6)
+    torch.testing.assert_close(found.norm, direct(x).norm, rtol=2e-5, atol=1e-6)
+    assert found.var.numel() == found.sequence_var.numel() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gram_matrix_of_several_stripes_is_symmetric(
+    dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    x = torch.randn(1, 700, 1100, generator=generator).to(dtype)
+    left, right = collect([x[:, :300]], frozenset({GRAM})), collect([x[:, 300:]])
+    left.merge(right)
+    found = left.finish().gram
+    assert found is not None
+    torch.testing.assert_close(found, direct(x.float()).gram, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, found.T, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sample_is_spread_over_each_sequence(generator: torch.Generator) -> None:
+    x = torch.randn(3, 10, 2, generator=generator)
+    assert torch.equal(spread(x, 2), x[:, [2, 7]].flatten(0, 1))
+    assert torch.equal(spread(x, 10), x.flatten(0, 1))
+    assert torch.equal(spread(x, 99), x.flatten(0, 1))
+    left, right = (Accumulator(2, frozenset({SAMPLE}), CPU) for _ in range(2))
+    left.update(x[:1], 2)
+    right.update(x[1:].bfloat16(), 2)
+    assert right.finish().sample.dtype == torch.bfloat16
+    right = Accumulator(2, frozenset({SAMPLE}), CPU)
+    right.update(x[1:], 2)
+    left.merge(right)
+    assert torch.equal(left.finish().sample, spread(x, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from dsnot_exp import statistics
 from dsnot_exp.errors import RequestError, RunError
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
-from dsnot_exp.statistics import GRAM, MOMENTS, Accumulator
+from dsnot_exp.patterns import Unstructured
+from dsnot_exp.prune import SparseGPT
+from dsnot_exp.statistics import GRAM, MOMENTS, SAMPLE, Accumulator, InputStatistics
 from dsnot_exp.walk import Block, walk
 from tests.families import BLOCKS, EAGER_ONLY, FAMILIES, build, tokens
 
@@ -101,11 +104,56 @@ def test_each_distinct_input_is_counted_once(monkeypatch: pytest.MonkeyPatch) ->
     counted = []
     update = Accumulator.update
     monkeypatch.setattr(
-        Accumulator, "update", lambda self, x: (counted.append(x.shape), update(self, x))
+        Accumulator, "update", lambda self, x, n: (counted.append(x.shape), update(self, x, n))
     )
     model = build("llama")
     walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
     assert len(counted) == 3 * 4  # qkv, o, gate and up, down
+
+
+def test_one_gram_matrix_per_input_and_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, add = [], statistics.add_gram
+    monkeypatch.setattr(statistics, "add_gram", lambda g, x: (counted.append(x.shape), add(g, x)))
+    model = build("llama")
+    batches = [tokens(2, 8, seed=s) for s in range(3)]
+    walk(model, find_blocks(model), batches, Watch(frozenset({GRAM, SAMPLE})))
+    assert len(counted) == 3 * 4 * 3  # blocks, distinct inputs, batches
+    walk(model, find_blocks(model), batches, Watch(MOMENTS | {SAMPLE}))
+    assert len(counted) == 3 * 4 * 3
+
+
+def test_one_factorisation_per_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, real = [], torch.linalg.cholesky_ex
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda m: (counted.append(1), real(m))[1])
+
+    @dataclass
+    class Surgeon(Watch):
+        needs: frozenset[str] = SparseGPT.needs
+
+        def __call__(self, block: Block, statistics: dict[str, InputStatistics]) -> None:
+            for name, linear in block.linears.items():
+                SparseGPT()(linear.weight, statistics[name], Unstructured(0.5), False)
+
+    model = build("llama")
+    walk(model, find_blocks(model), [tokens(2, 8, seed=s) for s in range(3)], Surgeon())
+    assert len(counted) == 3 * 4
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "mixtral"])
+def test_the_sample_depends_on_no_batch_size(family: str) -> None:
+    ids, seen = tokens(6, 50), []
+    for size in (1, 4, 6):
+        model, watch = build(family), Watch(frozenset({SAMPLE}))
+        walk(model, find_blocks(model), list(ids.split(size)), watch)
+        seen.append(watch.seen)
+    for name, found in seen[0].items():
+        for linear, one in found.items():
+            if ".experts." in linear:
+                assert 0 < len(one.sample) <= one.tokens
+                continue
+            assert one.sample.shape[0] == 6 * 22  # 128 tokens at least, of six sequences
+            for other in seen[1:]:
+                torch.testing.assert_close(one.sample, other[name][linear].sample)
 
 
 def test_the_next_block_sees_the_sparse_one() -> None:

@@ -12,17 +12,23 @@ from torch.nn.functional import cross_entropy
 
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.batches import halving
+from dsnot_exp.ranks import ALONE, Ranks
 
 
 @torch.no_grad()
 def perplexity(
-    model: Any, blocks: Tensor, batch_size: int, on_batch: Callable[[int], None] = lambda n: None
+    model: Any,
+    blocks: Tensor,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda n: None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """exp of the mean over blocks of the block's mean loss over its S - 1 predictions.
 
-    `blocks: (blocks, S)` token ids. `batch_size` is halved where it does not fit.
+    `blocks: (blocks, S)` token ids, this process's share of them. `batch_size` is halved where it
+    does not fit.
     """
-    return exp_of_mean(_all_losses(model, blocks, batch_size), on_batch)
+    return exp_of_mean(_all_losses(model, blocks, batch_size), on_batch, ranks)
 
 
 def _all_losses(model: Any, blocks: Tensor, size: int) -> Iterator[Tensor]:
@@ -51,13 +57,16 @@ def losses(logits: Tensor, ids: Tensor) -> Tensor:
     return torch.stack(means).double()
 
 
-def exp_of_mean(found: Iterable[Tensor], on_batch: Callable[[int], None]) -> float:
-    total, count = 0.0, 0
+def exp_of_mean(
+    found: Iterable[Tensor], on_batch: Callable[[int], None], ranks: Ranks = ALONE
+) -> float:
+    """Of everyone's losses: each process has found those of its share of the sequences."""
+    sums: list[tuple[float, int]] = []
     for some in found:
-        total += float(some.sum())
-        count += len(some)
+        sums.append((float(some.sum()), len(some)))
         on_batch(len(some))
-    return math.exp(total / count)
+    everyones = [part for parts in ranks.gather(sums) for part in parts]
+    return math.exp(sum(total for total, _ in everyones) / sum(count for _, count in everyones))
 
 
 def first_nonfinite(model: nn.Module, ids: Tensor) -> str:

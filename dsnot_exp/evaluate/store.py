@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsnot_exp.files import write_atomically
+from dsnot_exp.ranks import ALONE, Ranks
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ class Store:
     common: what all of them depend on, such as the model's content and the versions of the code
     folder: None keeps nothing
     fresh: measure again
+    ranks: those who measure together; the first looks and keeps
     """
 
     folder: Path | None
     common: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    ranks: Ranks = ALONE
 
     def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
         """What was measured before for the same `what` and True, or `measure()`, which is then
@@ -37,17 +40,28 @@ class Store:
         key = {**self.common, **what}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         path = self.folder / f"{digest[:32]}.json"
-        if path.exists() and not self.fresh:
-            try:
-                found: T = json.loads(path.read_text("utf-8"))["value"]
-                log.info("taken from %s: %s", path, what)
-                return found, True
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s cannot be read and is measured again (%r)", path, error)
+        found: list[T] = self.ranks.of_first(self._look(path) if self.ranks.first else [])
+        if found:
+            log.info("taken from %s: %s", path, what)
+            return found[0], True
         value = measure()
+        if self.ranks.first:
+            self._keep(path, key, value)
+        return value, False
+
+    def _look(self, path: Path) -> list[Any]:
+        """The value, if there is one."""
+        if not path.exists() or self.fresh:
+            return []
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            return [json.loads(path.read_text("utf-8"))["value"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be read and is measured again (%r)", path, error)
+            return []
+
+    def _keep(self, path: Path, key: dict[str, Any], value: Any) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps({"key": key, "value": value}, indent=1).encode())
         except OSError as error:
             log.warning("%s cannot be written (%s)", path, error)
-        return value, False

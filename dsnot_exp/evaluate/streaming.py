@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dsnot_exp.capture import Call, Forward, capture, replaced_forwards
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.perplexity import exp_of_mean, losses
-from dsnot_exp.walk import Fetch, resident
+from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.sequences import Fetch, resident
 
 
 @torch.no_grad()
@@ -23,12 +24,16 @@ def streamed_perplexity(
     batch_size: int,
     fetch: Fetch = resident,
     on_batch: Callable[[int], None] = lambda n: None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """As `perplexity`; `sequences: (sequences, S)`. `on_batch` hears of every sequence once per
     block."""
     name, members = blocks
+    if not len(sequences):  # fewer sequences than processes
+        return exp_of_mean([], on_batch, ranks)
     batches = [ids.to(model.device) for ids in sequences.split(batch_size)]
-    hidden, calls = capture(model, members, batches)
+    hidden: list[Tensor] = []
+    calls = capture(model, members, batches, hidden.append, fetch)
     for index, member in enumerate(members[:-1]):
         with fetch(member) as block:
             for i, states in enumerate(hidden):
@@ -37,7 +42,7 @@ def streamed_perplexity(
         if not all(bool(torch.isfinite(states).all()) for states in hidden):
             raise RunError(f"{name}.{index}: its output holds NaN or infinity")
     with fetch(members[-1]):
-        return exp_of_mean(_ends(model, members, batches, hidden, calls), on_batch)
+        return exp_of_mean(_ends(model, members, batches, hidden, calls), on_batch, ranks)
 
 
 def _ends(

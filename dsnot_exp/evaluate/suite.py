@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from dsnot_exp.config import EvalConfig
@@ -15,6 +15,7 @@ from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.streaming import streamed_perplexity
 from dsnot_exp.evaluate.tasks import Tasks
 from dsnot_exp.models.placement import Placed
+from dsnot_exp.ranks import ALONE, Ranks
 from dsnot_exp.track.console import Display, say
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ Metrics = dict[str, dict[str, dict[str, Any]]]
 @dataclass
 class Suite:
     """`metrics`: perplexity, zero_shot -> data set or task -> stage -> value.
+    `dense`, `sparse` (by stage): where what is measured of a model is kept.
     `failed`: tasks that ended in an error at some stage, and it; the others go on.
     `reused`: data sets and tasks whose value for the dense model was measured by an earlier run.
     """
@@ -33,28 +35,40 @@ class Suite:
     texts: dict[str, Tokens]
     tasks: Tasks
     tokenizer: Any
-    store: Store
+    dense: Store
+    sparse: Callable[[str], Store]
+    ranks: Ranks
     display: Display
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
     failed: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
 
     def __call__(self, model: Placed, stage: str) -> None:
-        store = self.store if stage == "dense" else Store(None)
+        store = self.dense if stage == "dense" else self.sparse(stage)
         for name, text in self.texts.items():
             value = self._perplexity(model, stage, text, store)
             self.metrics["perplexity"].setdefault(name, {})[stage] = value
             log.info("perplexity of %s, %s: %.4f", name, stage, value)
         if not self.tasks:
             return
+        found = self._accuracy(model, stage, store) if self.ranks.first else {}
+        found, self.failed = self.ranks.of_first((found, self.failed))
+        for task, values in found.items():
+            self.metrics["zero_shot"].setdefault(task, {})[stage] = values
+            log.info("%s, %s: %s", task, stage, values)
+
+    def _accuracy(self, model: Placed, stage: str, store: Store) -> dict[str, dict[str, Any]]:
+        """Of every task, by this process alone."""
+        alone = replace(store, ranks=ALONE)
+        found: dict[str, dict[str, Any]] = {}
         with model.callable() as called:
             for name in self.tasks:
-                for task, values in self._task(called, name, stage, store).items():
-                    self.metrics["zero_shot"].setdefault(task, {})[stage] = values
-                    log.info("%s, %s: %s", task, stage, values)
+                found |= self._task(called, name, stage, alone)
+        return found
 
     def _perplexity(self, model: Placed, stage: str, text: Tokens, store: Store) -> float:
-        count, seqlen = text.ids.shape
+        ids = text.ids[self.ranks.share(len(text.ids))]
+        count, seqlen = ids.shape
         vocabulary = model.model.get_input_embeddings().num_embeddings
         batch = self.options.batch_size or fitting(seqlen, vocabulary, model.device)
         asked = self.options.streaming
@@ -65,10 +79,11 @@ class Suite:
                 if streams:
                     display.expect(count * len(model.blocks[1]))
                     return streamed_perplexity(
-                        model.model, model.blocks, text.ids, batch, model.fetch, display.advance
-                    )
+                        model.model, model.blocks, ids, batch, model.fetch, display.advance,
+                        self.ranks,
+                    )  # fmt: skip
                 with model.callable() as called:
-                    return perplexity(called, text.ids, batch, display.advance)
+                    return perplexity(called, ids, batch, display.advance, self.ranks)
 
         what = {"perplexity": text.record()["tokens_sha256"], "batch": batch, "streams": streams}
         return self._from(store, what, text.dataset, measure)
@@ -103,9 +118,22 @@ class Suite:
 
     def _from(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
         value, reused = store.get_or(what, measure)
-        if reused:
+        if reused and store.folder == self.dense.folder:
             self.reused.append(name)
         return value
+
+    def of(self, stage: str) -> dict[str, dict[str, Any]]:
+        """What was measured at one stage: perplexity, zero_shot -> data set or task -> value."""
+        return {
+            group: {name: stages[stage] for name, stages in found.items() if stage in stages}
+            for group, found in self.metrics.items()
+        }
+
+    def put(self, stage: str, found: dict[str, dict[str, Any]]) -> None:
+        """Count what `of` gave in an earlier process."""
+        for group, values in found.items():
+            for name, value in values.items():
+                self.metrics[group].setdefault(name, {})[stage] = value
 
 
 def _data(loaded: Any) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -14,7 +18,9 @@ from dsnot_exp.models.source import Source
 
 # Else transformers asks a service on the web to convert a repository that has pickles only.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("auto", *TORCH_DTYPES)
+MEMORY_SHARE = 0.6  # of what is free, for the weights of a model
 
 
 def load_config(source: Source) -> Any:
@@ -63,10 +69,31 @@ def load_model(source: Source, dtype: str, use_safetensors: bool) -> Any:
     return model
 
 
-def refuse_nonfinite_weights(model: nn.Module) -> None:
+@contextmanager
+def spread(source: Source, dtype: str, device: torch.device) -> Iterator[Any]:
+    """The model over the device, memory and disk, as far as each reaches, by transformers."""
+    most: dict[int | str, int] = {"cpu": int(MEMORY_SHARE * psutil.virtual_memory().available)}
+    if device.type == "cuda":
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        most = {index: int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]), **most}
+    with tempfile.TemporaryDirectory(prefix="dsnot-exp-offload-") as offload:
+        model = AutoModelForCausalLM.from_pretrained(
+            **source.arguments(),
+            dtype=dtype,
+            use_safetensors=True,
+            device_map="auto",
+            max_memory=most,
+            offload_folder=offload,
+        )
+        yield model.eval().requires_grad_(False)
+
+
+def refuse_nonfinite_weights(model: nn.Module, prefix: str = "") -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
-            raise RunError(f"{name}: its weights hold NaN or infinity; the checkpoint is damaged")
+            raise RunError(
+                f"{prefix}{name}: its weights hold NaN or infinity; the checkpoint is damaged"
+            )
 
 
 def positions(config: Any) -> int | None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from dsnot_exp.models.linears import linears
+from dsnot_exp.models.shards import Shards
 
 RESERVE = 2 << 30  # bytes of a device that are left for activations
 
 
-@dataclass(frozen=True)
+@dataclass
 class Placed:
     """A model, its blocks and the device that works on them. `whole`: all weights are there. Else
     the blocks wait in memory and are brought one at a time, and only what is around them
@@ -24,6 +28,7 @@ class Placed:
     blocks: tuple[str, nn.ModuleList]
     device: torch.device
     whole: bool = True
+    dense: Sequence[str] = ()
 
     @contextmanager
     def fetch(self, block: nn.Module) -> Iterator[nn.Module]:
@@ -35,6 +40,22 @@ class Placed:
             yield block.to(self.device)
         finally:
             block.to("cpu")
+
+    def tensors(self, index: int, module: nn.Module) -> dict[str, Tensor]:
+        """What pruning has changed in a block, by name: all that `restore` needs."""
+        matrices = linears(module, self.dense).values()
+        changed = {id(matrix.parameter) for matrix in matrices}
+        return {name: p.data for name, p in module.named_parameters() if id(p) in changed}
+
+    def restore(self, index: int, path: Path) -> None:
+        """The block of this number becomes what `tensors` gave and `path` now holds."""
+        shards = Shards([path])
+        own = dict(self.blocks[1][index].named_parameters())
+        for name, tensor in shards.read(shards.entries).items():
+            own[name].data.copy_(tensor)
+
+    def wrote(self, index: int, path: Path) -> None:
+        """What `tensors` gave of a block now lies in `path`."""
 
     @contextmanager
     def callable(self) -> Iterator[Any]:
@@ -51,12 +72,17 @@ class Placed:
             yield self.model
 
 
-def place(model: nn.Module, blocks: tuple[str, nn.ModuleList], device: torch.device) -> Placed:
+def place(
+    model: nn.Module,
+    blocks: tuple[str, nn.ModuleList],
+    device: torch.device,
+    dense: Sequence[str] = (),
+) -> Placed:
     """Move the model to `device`; where it does not fit, all but its blocks."""
     if device.type == "cpu" or weight_bytes(model) + RESERVE < torch.cuda.mem_get_info(device)[0]:
-        return Placed(model.to(device), blocks, device)
+        return Placed(model.to(device), blocks, device, dense=dense)
     move_all_but(blocks[1], model, device)
-    return Placed(model, blocks, device, whole=False)
+    return Placed(model, blocks, device, whole=False, dense=dense)
 
 
 def weight_bytes(model: nn.Module) -> int:

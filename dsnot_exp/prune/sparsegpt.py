@@ -31,7 +31,7 @@ class SparseGPT:
     update_weights: false keeps the mask and takes the dense weights
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({GRAM})
+    needs: ClassVar[frozenset[str]] = frozenset({GRAM, "norm"})
     block: int = 128
     damping: float = 0.01
     update_weights: bool = True

@@ -14,7 +14,7 @@ from dsnot_exp.statistics import InputStatistics
 
 def wanda_scores(weight: Tensor, statistics: InputStatistics) -> Tensor:
     """|W_rk| * ||A_k||, (out, in), float32 (equation 1)."""
-    return weight.float().abs() * statistics.norm
+    return weight.abs().float().mul_(statistics.norm)
 
 
 @dataclass(frozen=True)

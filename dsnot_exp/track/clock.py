@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-PHASES = ("load", "calibrate", "prune", "refine", "reconstruct", "finetune", "evaluate")
+PHASES = ("load", "calibrate", "prune", "refine", "reconstruct", "keep", "finetune", "evaluate")
 
 
 class Clock:

@@ -21,9 +21,10 @@ from rich.progress import (
 from rich.table import Table
 
 from dsnot_exp.plan import STAGES
+from dsnot_exp.ranks import rank_suffix
 
 log = logging.getLogger(__name__)
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, quiet=bool(rank_suffix()))
 
 
 class Display:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dsnot_exp.solve import LayerRecord
+from dsnot_exp.measure import LayerRecord
 
 BEFORE, AFTER = "#c44e52", "#4c72b0"
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dsnot_exp.files import write_atomically
+from dsnot_exp.measure import LayerRecord
 from dsnot_exp.paths import PACKAGE
 from dsnot_exp.plan import Plan
-from dsnot_exp.solve import LayerRecord
+from dsnot_exp.ranks import current
 from dsnot_exp.track.privacy import private
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "git": _git_commit(),
         "device": f"{device} ({name})",
         "threads": torch.get_num_threads(),
+        "processes": current().size,
     }
 
 

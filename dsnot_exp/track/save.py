@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+
 from dsnot_exp.errors import RunError
+from dsnot_exp.files import write_atomically
+from dsnot_exp.journal import named, shard_name
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.shards import Shards, size_in, write_shard
+from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.track.result import finished
 
 NAME = "model"
@@ -25,15 +33,19 @@ def whole(folder: Path, config_hash: str, with_model: bool) -> dict[str, Any] | 
     return result if result is not None and (saved(folder) or not with_model) else None
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_model(model: Placed, tokenizer: Any, folder: Path) -> None:
     """Write beside its place in the run's `folder` and rename: an interrupted save leaves nothing
-    that looks finished."""
+    that looks finished. The blocks of a streamed model lie on the same disk and are just moved."""
     place = folder / NAME
     for left in folder.glob(f".{NAME}.*"):  # by a run that was killed while it saved
         shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{NAME}."))
     try:
-        model.save_pretrained(temporary, safe_serialization=True)
+        if isinstance(model, Streamed):
+            for file in Path(model.source.path).iterdir():
+                os.link(file, temporary / file.name)
+        else:
+            model.model.save_pretrained(temporary, safe_serialization=True)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
         temporary.chmod(0o755)  # mkdtemp and safetensors keep others out
@@ -46,3 +58,26 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         raise RunError(f"{place}: the sparse model could not be saved ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def complete_folder(model: Streamed, folder: Path) -> None:
+    """Put what is around the blocks beside their shards: `folder` becomes a Hugging Face folder."""
+    checkpoint, blocks = model.checkpoint, len(model.blocks[1])
+    around = checkpoint.shards.read(checkpoint.around)
+    around = {
+        key: tensor.to(model.model.dtype) if tensor.is_floating_point() else tensor
+        for key, tensor in around.items()
+    }
+    with named(folder):
+        write_shard(folder / shard_name(blocks, blocks), around)
+        files = sorted(folder.glob("model-*.safetensors"))
+        entries = Shards(files).entries
+        index = {
+            "metadata": {"total_size": size_in(entries.values())},
+            "weight_map": {key: entry.file.name for key, entry in entries.items()},
+        }
+        write_atomically(folder / SAFE_WEIGHTS_INDEX_NAME, json.dumps(index, indent=1).encode())
+        model.model.config.architectures = [type(model.model).__name__]
+        model.model.config.save_pretrained(folder)
+        if model.model.generation_config is not None:
+            model.model.generation_config.save_pretrained(folder)

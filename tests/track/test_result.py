@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsnot_exp.solve import LayerRecord
+from dsnot_exp.measure import LayerRecord
 from dsnot_exp.track.figure import error_figure
 from dsnot_exp.track.result import finished, write_result
 

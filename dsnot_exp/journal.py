@@ -1,0 +1,225 @@
+"""What a walk has done, on disk after every block, so that a run that was killed goes on there.
+
+    <state>/walk.json                       which walk this is
+    <state>/model/model-00003-of-00033...   the weights of block 2, solved
+    <state>/masks/00002.safetensors         its masks, packed
+    <state>/states/00002.safetensors        the hidden states after it; the last block's only
+    <state>/00002.json                      its records and the digests of these files: written last
+
+Files are written in the background, fsynced, and renamed when they are whole; a block counts once
+its JSON is there. All digests are checked on reading. Without usable hidden states (damaged, or a
+block before them is) those are made again by one forward through each finished block.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from torch import Tensor
+
+from dsnot_exp.errors import RunError
+from dsnot_exp.files import write_atomically
+from dsnot_exp.measure import LayerRecord
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.shards import Shards, digest, write_shard
+from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.sequences import Sequences
+from dsnot_exp.solve import Solved
+from dsnot_exp.walk import Block
+
+
+def shard_name(index: int, blocks: int) -> str:
+    """As a Hugging Face folder names them; what is around the blocks is the last."""
+    return f"model-{index + 1:05d}-of-{blocks + 1:05d}.safetensors"
+
+
+@dataclass
+class Journal:
+    """identity: what the walk depends on; a journal of another walk is thrown away
+    ranks: those who walk together; the first writes. Their states are not kept but made again
+    on_note: told in a line what could not be used"""
+
+    folder: Path
+    identity: str
+    placed: Placed
+    ranks: Ranks = ALONE
+    on_note: Callable[[str], None] = lambda note: None
+    finished: int = 0
+    solved: list[Solved] = field(default_factory=list)
+    batch: int | None = None  # sequences per micro-batch at the last finished block
+
+    def __post_init__(self) -> None:
+        self.count = len(self.placed.blocks[1])
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._writing: tuple[int, Future[None] | None] | None = None
+
+    def open(self) -> None:
+        """Find the blocks that are finished and give them back to the model."""
+        if self.ranks.first:
+            self._begin()
+            self._find(self.count)
+        finished = self.ranks.of_first(self.finished)
+        if not self.ranks.first:
+            self._find(finished)
+
+    def _begin(self) -> None:
+        if self._identity() != self.identity:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        with named(self.folder):
+            for part in ("model", "masks", "states"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+            told = json.dumps({"identity": self.identity}).encode()
+            write_atomically(self.folder / "walk.json", told)
+
+    def _find(self, most: int) -> None:
+        while self.finished < most and self._restore(self.finished):
+            self.finished += 1
+
+    def recall(self, sequences: Sequences) -> bool:
+        if self.finished == 0:
+            return True
+        if self.ranks.size > 1:
+            return False
+        path = self._states(self.finished - 1)
+        told = unsealed(self._entry(self.finished - 1).read_bytes())
+        if self.batch is not None and self.batch < sequences.size:
+            sequences.split(self.batch)
+        if not self._whole(path, told["states"], "the first block, which is only passed through"):
+            return False
+        shards = Shards([path])
+        for i, name in enumerate(sorted(shards.entries)):
+            sequences.states[i] = shards.read([name])[name]
+        return True
+
+    def keep(self, block: Block, solved: Solved, sequences: Sequences) -> None:
+        self.settle()
+        if not self.ranks.first:
+            self._writing = block.index, None
+            return
+        tensors = self.placed.tensors(block.index, block.module)
+        if self.placed.device.type != "cpu":
+            tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        alone = self.ranks.size == 1
+        states, size = sequences.states.snapshot() if alone else (), sequences.size
+        job = self._writer.submit(self._write, block.index, tensors, solved, states, size)
+        self._writing = block.index, job
+
+    def settle(self) -> None:
+        if self._writing is None:
+            return
+        (index, job), self._writing = self._writing, None
+        if job is not None:
+            with named(self.folder):
+                job.result()
+        self.ranks.wait()
+        self.placed.wrote(index, self._weights(index))
+        self.finished = index + 1
+
+    def _write(
+        self,
+        index: int,
+        tensors: dict[str, Tensor],
+        solved: Solved,
+        states: Iterable[Tensor],
+        size: int,
+    ) -> None:
+        entry = {
+            "weights": write_shard(self._weights(index), tensors),
+            "masks": write_shard(self._masks(index), solved.masks),
+            "states": write_shard(
+                self._states(index), {f"{i:06d}": batch for i, batch in enumerate(states)}
+            ),
+            "batch": size,
+            "records": [asdict(record) for record in solved.records],
+            "notes": solved.notes,
+        }
+        write_atomically(self._entry(index), sealed(entry))
+        if index:
+            self._states(index - 1).unlink(missing_ok=True)
+
+    def _restore(self, index: int) -> bool:
+        """Whether block `index` is whole on disk; if so it is now in the model."""
+        path = self._entry(index)
+        if not path.exists():
+            return False
+        try:
+            entry = unsealed(path.read_bytes())
+            records = [LayerRecord(**record) for record in entry["records"]]
+            told = {self._weights(index): entry["weights"], self._masks(index): entry["masks"]}
+            notes, self.batch = entry["notes"], entry["batch"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.on_note(f"{path}: damaged ({error}); going on from block {index}")
+            return False
+        if not all(
+            self._whole(file, expected, f"block {index}") for file, expected in told.items()
+        ):
+            return False
+        masks = Shards([self._masks(index)])
+        self.solved.append(Solved(records, notes, masks.read(masks.entries)))
+        self.placed.restore(index, self._weights(index))
+        return True
+
+    def _whole(self, path: Path, expected: str, where: str) -> bool:
+        try:
+            if digest(path) == expected:
+                return True
+            why = "its bytes are not those that were written"
+        except OSError as error:
+            why = str(error.strerror)
+        self.on_note(f"{path}: damaged ({why}); going on from {where}")
+        return False
+
+    def _identity(self) -> str | None:
+        try:
+            told: str = json.loads((self.folder / "walk.json").read_text("utf-8"))["identity"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return told
+
+    def _entry(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.json"
+
+    def _weights(self, index: int) -> Path:
+        return self.folder / "model" / shard_name(index, self.count)
+
+    def _masks(self, index: int) -> Path:
+        return self.folder / "masks" / f"{index:05d}.safetensors"
+
+    def _states(self, index: int) -> Path:
+        return self.folder / "states" / f"{index:05d}.safetensors"
+
+
+def sealed(entry: dict[str, Any]) -> bytes:
+    """JSON behind its own digest."""
+    text = json.dumps(entry).encode()
+    return xxhash.xxh3_128_hexdigest(text).encode() + b"\n" + text
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """Raises ValueError where the content is not what `sealed` gave."""
+    seal, _, text = content.partition(b"\n")
+    if xxhash.xxh3_128_hexdigest(text).encode() != seal:
+        raise ValueError("its bytes are not those that were written")
+    entry: dict[str, Any] = json.loads(text)
+    return entry
+
+
+@contextmanager
+def named(folder: Path) -> Iterator[None]:
+    """A full or a read-only disk is said with its place and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or folder}: the state of the run cannot be written "
+            f"({error.strerror or error}); what was written is kept: make room or choose another "
+            "out=, and the same command goes on there; resume=never does without"
+        ) from error

@@ -1,0 +1,129 @@
+"""A model whose blocks come straight from its checkpoint's shards, one at a time.
+
+transformers renames and merges what a checkpoint holds (the matrices of experts become one
+parameter); its own rules are applied here to a block's tensors, forwards and backwards.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    rename_source_key,
+    revert_weight_conversion,
+)
+from transformers.modeling_utils import LoadStateDictConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+from dsnot_exp.errors import RunError, first_line
+from dsnot_exp.models.loading import TORCH_DTYPES
+from dsnot_exp.models.shards import Shards, size_in
+from dsnot_exp.models.source import Source
+
+
+def shard_files(source: Source) -> list[Path] | None:
+    """The safetensors files of a model, downloaded if need be; None where it has none."""
+    where = {"revision": source.revision, "local_files_only": source.local_files_only}
+    quiet = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+    }
+    try:
+        index = cached_file(source.path, SAFE_WEIGHTS_INDEX_NAME, **where, **quiet)
+        if index is not None:
+            files, _ = get_checkpoint_shard_files(source.path, index, **where)
+            return sorted({Path(file) for file in files})
+        single = cached_file(source.path, SAFE_WEIGHTS_NAME, **where, **quiet)
+    except (OSError, ValueError) as error:
+        raise RunError(f"model.path={source.path}: does not load ({first_line(error)})") from error
+    return None if single is None else [Path(single)]
+
+
+class Checkpoint:
+    """The shards of a model and where each of their tensors belongs.
+
+    around: keys of what is in no block; inside: keys of every block's tensors
+    """
+
+    def __init__(self, files: list[Path], model: Any, blocks: tuple[str, nn.ModuleList]) -> None:
+        self.shards = Shards(files)
+        self.model = model
+        name, members = blocks
+        mapping = get_model_conversion_mapping(model)
+        renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
+        converters = [one for one in mapping if isinstance(one, WeightConverter)]
+        known: dict[str, Any] = model.state_dict()
+        prefix = model.base_model_prefix
+        self.around: list[str] = []
+        self.inside: list[list[str]] = [[] for _ in members]
+        for key in self.shards.entries:
+            target, _ = rename_source_key(key, renamings, converters, prefix, known)
+            if target not in known and key in known:
+                target = key
+            block = re.match(rf"{re.escape(name)}\.(\d+)\.", target)
+            if target not in known:  # buffers of older versions
+                continue
+            (self.around if block is None else self.inside[int(block[1])]).append(key)
+
+    def load(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Put what was read under the checkpoint's names where it belongs in the model."""
+        options = LoadStateDictConfig(
+            device_map={"": str(device)},
+            weight_mapping=get_model_conversion_mapping(self.model),
+        )
+        with torch.no_grad():
+            found, _ = convert_and_load_state_dict_in_model(self.model, tensors, options)
+        wrong = [*found.conversion_errors, *found.mismatched_keys, *found.error_msgs]
+        if wrong:
+            raise RunError(f"{wrong[0]}: does not fit the model; the checkpoint is damaged")
+
+    def load_around(self, device: torch.device) -> None:
+        """Embeddings, final norm and head."""
+        self.load(self.shards.read(self.around), device)
+        outside = {n for n, p in self.model.named_parameters() if p.is_meta}
+        self.model.tie_weights(missing_keys=outside, recompute_mapping=False)
+        for module in self.model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                module._buffers[name] = buffer.to(device)
+
+    def revert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The model's tensors under the names and in the pieces of the checkpoint."""
+        reverted: dict[str, Tensor] = revert_weight_conversion(self.model, tensors)
+        return reverted
+
+
+def hollow(source: Source, config: Any, files: list[Path], dtype: str) -> Any:
+    """The model without its weights, which are on the meta device; its buffers are real."""
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(
+            config,
+            dtype=checkpoint_dtype(config, files, dtype),
+            trust_remote_code=source.trust_remote_code,
+        )
+    return model.eval().requires_grad_(False)
+
+
+def checkpoint_dtype(config: Any, files: list[Path], dtype: str) -> torch.dtype:
+    """`auto`: what the configuration says, else that of the first floating tensor."""
+    if dtype != "auto":
+        return TORCH_DTYPES[dtype]
+    if isinstance(told := getattr(config, "dtype", None), torch.dtype):
+        return told
+    entries = Shards(files[:1]).entries.values()
+    return next((e.dtype for e in entries if e.dtype.is_floating_point), torch.float32)
+
+
+def checkpoint_bytes(config: Any, files: list[Path], dtype: str) -> int:
+    """What a model takes in memory."""
+    return size_in(Shards(files).entries.values(), checkpoint_dtype(config, files, dtype))

@@ -1,0 +1,153 @@
+"""Tensors in safetensors files, read and written a few at a time.
+
+The format is a length (8 bytes), a JSON header and the tensors' bytes. The safetensors library
+holds Python's lock while it writes, and maps whole files into memory to read: here plain reads and
+writes let a thread work beside the solver, and what is not read takes no memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import xxhash
+from torch import Tensor
+
+from dsnot_exp.files import replaced
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+ALIGNMENT = 8  # bytes; of where the tensors begin
+PIECE = 1 << 24  # bytes that are hashed at a time
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies: `length` bytes from `start` of `file`."""
+
+    file: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    length: int
+
+
+class Shards:
+    """The tensors of some safetensors files, by name. `bytes_read` counts."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.bytes_read = 0
+        for file in files:
+            self.entries |= _entries(file)
+
+    def read(self, names: Iterable[str], pinned: bool = False) -> dict[str, Tensor]:
+        """`pinned`: into memory from which a GPU copies faster."""
+        found = {}
+        for name in sorted(names, key=lambda name: _place(self.entries[name])):
+            entry = self.entries[name]
+            tensor = torch.empty(entry.shape, dtype=entry.dtype, pin_memory=pinned)
+            with entry.file.open("rb", buffering=0) as file:
+                file.seek(entry.start)
+                _read_into(file, raw(tensor), entry)
+            self.bytes_read += entry.length
+            found[name] = tensor
+        return found
+
+
+def _entries(file: Path) -> dict[str, Entry]:
+    """Raises OSError where `file` is no safetensors file, or ends before its last tensor."""
+    try:
+        with file.open("rb") as opened:
+            size = struct.unpack("<Q", opened.read(8))[0]
+            header: dict[str, Any] = json.loads(opened.read(size))
+        header.pop("__metadata__", None)
+        entries = {}
+        for name, told in header.items():
+            begin, end = told["data_offsets"]
+            shape, dtype = tuple(told["shape"]), DTYPES[told["dtype"]]
+            entries[name] = Entry(file, dtype, shape, 8 + size + begin, end - begin)
+    except (ValueError, KeyError, TypeError, struct.error, MemoryError) as error:
+        raise OSError(f"{file}: no safetensors file ({error!r})") from error
+    last = max((entry.start + entry.length for entry in entries.values()), default=0)
+    if file.stat().st_size < last:
+        raise OSError(f"{file}: cut short, {file.stat().st_size} of {last} bytes")
+    return entries
+
+
+def _place(entry: Entry) -> tuple[str, int]:
+    return str(entry.file), entry.start
+
+
+def raw(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous tensor in memory, to be read or written in place."""
+    return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
+
+
+def _read_into(file: Any, target: memoryview, entry: Entry) -> None:
+    done = 0
+    while done < len(target):
+        count = file.readinto(target[done:])
+        if not count:
+            raise OSError(f"{entry.file}: cut short")
+        done += count
+
+
+def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file whole or not at all, fsynced; returns its digest."""
+    header, offset = {}, 0
+    for name, tensor in tensors.items():
+        length = tensor.numel() * tensor.element_size()
+        told = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**told, "data_offsets": [offset, offset + length]}
+        offset += length
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    digest = xxhash.xxh3_128()
+    with replaced(path) as file:
+
+        def write(piece: bytes | memoryview) -> None:
+            digest.update(piece)
+            file.write(piece)
+
+        write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            view = raw(tensor.detach().cpu().contiguous())
+            for start in range(0, len(view), PIECE):
+                write(view[start : start + PIECE])
+    return digest.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """xxh3 of a file's bytes, as `write_shard` returns it: it finds damage, not forgery."""
+    found = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def size_in(entries: Iterable[Entry], dtype: torch.dtype | None = None) -> int:
+    """Bytes of tensors, floating ones as `dtype`."""
+    total = 0
+    for entry in entries:
+        own = entry.dtype if dtype is None or not entry.dtype.is_floating_point else dtype
+        total += math.prod(entry.shape) * own.itemsize
+    return total
+
+
+def free_bytes(folder: Path) -> int:
+    """What a user may still write below `folder`."""
+    told = os.statvfs(folder)
+    return told.f_bavail * told.f_frsize

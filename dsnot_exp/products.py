@@ -1,0 +1,50 @@
+"""Matrix products in the inputs' own precision, summed and returned in float32.
+
+A GPU does that by itself for half precision, with no copy of the operands in float32; a CPU is
+given copies of a slice of tokens at a time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STRIPE = 512  # columns of a Gram matrix that are made together
+ROWS = 512  # tokens that are copied into float32 at a time
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in float32; a: (m, k), b: (k, n)."""
+    if a.is_cuda and a.dtype == b.dtype != torch.float32:
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a.float() @ b.float()
+
+
+def add_gram(gram: Tensor, tokens: Tensor) -> None:
+    """gram += A^T A on and above the diagonal, for A = `tokens: (tokens, in)`; gram: (in, in),
+    float32. It is symmetric: a stripe of columns ends at the diagonal, which saves almost half."""
+    for part in tokens.split(ROWS) if _copied(tokens) else [tokens]:
+        exact = part.float() if _copied(tokens) else part
+        for stripe in _stripes(gram):
+            above = slice(0, stripe.stop)
+            target = gram[above, stripe]
+            if exact.dtype == torch.float32:
+                target.addmm_(exact[:, above].T, exact[:, stripe])
+            else:
+                target += product(exact[:, above].T, exact[:, stripe])
+
+
+def mirror(gram: Tensor) -> Tensor:
+    """Below the diagonal what is above it, in place."""
+    for stripe in _stripes(gram):
+        gram[stripe, : stripe.start] = gram[: stripe.start, stripe].T
+    return gram
+
+
+def _copied(tokens: Tensor) -> bool:
+    return tokens.dtype != torch.float32 and not tokens.is_cuda
+
+
+def _stripes(gram: Tensor) -> list[slice]:
+    width = len(gram)
+    return [slice(low, min(low + STRIPE, width)) for low in range(0, width, STRIPE)]

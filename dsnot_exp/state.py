@@ -1,0 +1,98 @@
+"""What a run that is not finished yet has done: `state/` in its folder, gone once it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsnot_exp.errors import RunError
+from dsnot_exp.evaluate.store import Store
+from dsnot_exp.files import write_atomically
+from dsnot_exp.identity import code_fingerprint
+from dsnot_exp.journal import Journal, named
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.shards import free_bytes
+from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.track.console import say
+
+NAME = "state"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One walk's journal per stage, and what was measured of the sparse model.
+
+    identity: of the run; a state of another run, or of other code, is not used
+    """
+
+    folder: Path
+    identity: str
+    ranks: Ranks = ALONE
+
+    @classmethod
+    def of(cls, run_folder: Path, config_hash: str, ranks: Ranks) -> RunState:
+        told = f"{config_hash} {code_fingerprint()} {ranks.size}"
+        return cls(run_folder / NAME, hashlib.sha256(told.encode()).hexdigest(), ranks)
+
+    def clear(self) -> None:
+        self._remove(self.folder)
+
+    def journal(self, stage: str, placed: Placed) -> Journal:
+        """Open, with what is finished of the walk given back to the model."""
+        journal = Journal(self.folder / stage, f"{self.identity} {stage}", placed, self.ranks, say)
+        journal.open()
+        return journal
+
+    def store(self, stage: str) -> Store:
+        """Each measurement counts once it is made, also where the evaluation is interrupted."""
+        common = {"run": self.identity, "stage": stage}
+        return Store(self.folder / "measured", common, ranks=self.ranks)
+
+    def remember(self, stage: str, metrics: dict[str, Any]) -> None:
+        """A stage is evaluated: its model is not needed again."""
+        told = {"identity": self.identity, "metrics": metrics}
+        if not self.ranks.first:
+            return
+        with named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._stage(stage), json.dumps(told).encode())
+
+    def recall(self, stage: str) -> dict[str, Any] | None:
+        return self.ranks.of_first(self._recall(stage) if self.ranks.first else None)
+
+    def _recall(self, stage: str) -> dict[str, Any] | None:
+        try:
+            told = json.loads(self._stage(stage).read_text("utf-8"))
+            metrics: dict[str, Any] = told["metrics"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return metrics if told["identity"] == self.identity else None
+
+    def refuse_full_disk(self, needed: int) -> None:
+        """Better now than in the middle of the night."""
+        held = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+        free = free_bytes(self.folder.parent)
+        if needed > held + free:
+            raise RunError(
+                f"{self.folder}: {free / GIB:.1f} GiB free, and the state of this run takes up to "
+                f"{(needed - held) / GIB:.1f} GiB more until it is finished; make room, choose "
+                "another out=, or resume=never, which keeps none"
+            )
+
+    def forget_walk(self, stage: str) -> None:
+        self._remove(self.folder / stage)
+
+    def _remove(self, folder: Path) -> None:
+        """Once nobody reads it any more, and before anybody writes there again."""
+        self.ranks.wait()
+        if self.ranks.first:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.ranks.wait()
+
+    def _stage(self, stage: str) -> Path:
+        return self.folder / f"{stage}.json"

@@ -1,0 +1,163 @@
+"""What the methods cost above the floor: two forwards of all tokens through every block.
+
+    python -m tests.benchmarks.overhead --hidden 1024 --layers 4 --sequences 16 --tokens 512
+
+A random Llama, one run, everything interleaved. What captures the inputs of the first block is part
+of the floor and of every method: the embeddings, and a forward of one batch through one block.
+`--authors` is a checkout of github zyxxmu/DSnoT, measured on the same model and tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dsnot_exp.capture import capture
+from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig
+from dsnot_exp.evaluate.batches import per_forward
+from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.loading import DTYPES
+from dsnot_exp.plan import Plan, make_plan
+from dsnot_exp.solve import BlockSolver
+from dsnot_exp.track.clock import Clock
+from dsnot_exp.walk import walk
+from tests.benchmarks.authors import wanda_dsnot
+from tests.benchmarks.timing import finish, interleaved, machine, table
+
+VOCABULARY = 1024
+PHASES = ("calibrate", "prune", "refine")
+FLOOR, AUTHORS = "floor", "authors' code, wanda+dsnot"
+
+
+def main() -> None:
+    options = arguments()
+    model, ids = random_llama(options)
+    batches = list(ids.split(per_forward(options.tokens)))
+    phases: dict[str, list[dict[str, float]]] = {}
+    subjects: dict[str, Callable[[], object]] = {FLOOR: lambda: floor(model, batches)}
+    for method in options.methods.split(","):
+        for relative_error in options.relative_error.split(","):
+            plan = make_plan(configuration(method, relative_error, options))
+            name = f"{method}, relative_error={relative_error}"
+            phases[name] = []
+            subjects[name] = lambda p=plan, n=name: phases[n].append(solve(model, batches, p))
+    if options.authors:
+        subjects[AUTHORS] = wanda_dsnot(
+            options.authors, model, ids, options.sparsity, options.max_cycles
+        )
+    dense = {name: p.clone() for name, p in model.named_parameters()}
+    seconds = interleaved(subjects, options.repeats, lambda: restore(model, dense))
+    print(f"{machine(model.device)}, {options.dtype}, {ids.numel()} tokens")
+    print(f"floor: {fraction_of_products(model, ids, seconds[FLOOR]):.0%} of the product rate\n")
+    print(table(["method", "seconds", "over the floor", *PHASES, "rest"], rows(seconds, phases)))
+
+
+def arguments() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--intermediate", type=int, default=2816)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=16)
+    parser.add_argument("--sequences", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--dtype", default="float32", choices=[d for d in DTYPES if d != "auto"])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sparsity", type=float, default=0.6)
+    parser.add_argument("--max-cycles", type=int, default=50)
+    parser.add_argument("--methods", default="wanda,wanda+dsnot,sparsegpt,sparsegpt+dsnot")
+    parser.add_argument("--relative-error", default="false,sample")
+    parser.add_argument("--authors", help="a checkout of github zyxxmu/DSnoT")
+    return parser.parse_args()
+
+
+def random_llama(options: Any) -> tuple[LlamaForCausalLM, Tensor]:
+    """A model of the asked shape, and calibration tokens (sequences, tokens)."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=options.hidden,
+        intermediate_size=options.intermediate,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        max_position_embeddings=options.tokens,
+    )
+    device = make_plan(configuration("wanda", "false", options)).device
+    model = LlamaForCausalLM(config).to(device, getattr(torch, options.dtype))
+    ids = torch.randint(VOCABULARY, (options.sequences, options.tokens), device=device)
+    return model.eval().requires_grad_(False), ids
+
+
+def configuration(method: str, relative_error: str, options: Any) -> Config:
+    """`method` is a prune, or a prune + a refine."""
+    prune, _, refine = method.partition("+")
+    cycles = {"max_cycles": options.max_cycles} if refine else {}
+    return Config(
+        model=ModelConfig(name="random"),
+        prune={"name": prune},
+        refine={"name": refine or "none", **cycles},
+        allocate={"name": "uniform"},
+        reconstruct={"name": "none"},
+        calib=CalibConfig(samples=options.sequences, seqlen=options.tokens),
+        eval=EvalConfig(name="none"),
+        sparsity=options.sparsity,
+        relative_error=relative_error,
+        device=options.device,
+    )
+
+
+@torch.no_grad()
+def floor(model: Any, batches: list[Tensor]) -> None:
+    """Statistics of a dense block, inputs of the next by the sparse one: two forwards at least."""
+    blocks = find_blocks(model)[1]
+    hidden, calls = capture(model, blocks, batches)
+    for block, own in zip(blocks, calls, strict=True):
+        for call, states in zip(own, hidden, strict=True):
+            call.replay(block, states)
+        hidden = [call.replay(block, states) for call, states in zip(own, hidden, strict=True)]
+
+
+def solve(model: Any, batches: list[Tensor], plan: Plan) -> dict[str, float]:
+    """Make the model sparse, as an experiment does; seconds by phase."""
+    clock = Clock(plan.device)
+    solver = BlockSolver(plan, plan.refiner is not None, clock)
+    walk(model, find_blocks(model), batches, solver, timed=clock)
+    return clock.timing()
+
+
+def restore(model: Any, dense: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(dense[name])
+
+
+def fraction_of_products(model: Any, ids: Tensor, seconds: float) -> float:
+    """The floor's products per second, as a fraction of what one large product reaches."""
+    weights = sum(p.numel() for p in find_blocks(model)[1].parameters() if p.dim() > 1)
+    attention = 2 * ids.shape[1] * model.config.hidden_size * model.config.num_hidden_layers
+    done = 2 * 2 * ids.numel() * (weights + attention)
+    size = 8192 if model.device.type == "cuda" else 2048
+    square = torch.randn(size, size, device=model.device, dtype=model.dtype)
+    best = interleaved({"product": lambda: square @ square}, repeats=5)["product"]
+    finish()
+    return (done / seconds) / (2 * size**3 / best)
+
+
+def rows(seconds: dict[str, float], phases: dict[str, list[dict[str, float]]]) -> list[list[str]]:
+    found = []
+    for name, total in seconds.items():
+        over = "" if name == FLOOR else f"{100 * (total / seconds[FLOOR] - 1):.1f} %"
+        parts = [median(p[k] for p in phases[name][1:]) for k in PHASES] if name in phases else []
+        rest = [*parts, total - sum(parts)] if parts else []
+        shown = [f"{part:.2f}" for part in rest] or [""] * (len(PHASES) + 1)
+        found.append([name, f"{total:.2f}", over, *shown])
+    return found
+
+
+if __name__ == "__main__":
+    main()
