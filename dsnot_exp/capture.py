@@ -49,8 +49,8 @@ class _Captured(Exception):
 class _Recorder:
     """Stands in for every block's forward: notes the arguments and passes the input on.
 
-    A stand-in returns what its class returns, a tensor or a tuple; the first block of each class
-    runs for real once to tell.
+    A stand-in returns what its class returns, a tensor or a tuple; where `others` does not have it
+    yet, the first block of the class runs for real once to tell.
     """
 
     calls: list[list[Call]]
@@ -115,7 +115,24 @@ def capture(
 
     `batches`: input ids, (sequences, tokens) each.
     """
-    recorder = _Recorder([[] for _ in blocks], keep, fetch)
+    # Two tokens are enough to learn what each class of blocks returns.
+    few = [ids[:1, :2] for ids in batches[:1]]
+    learner = _Recorder([[] for _ in blocks], lambda states: None, fetch)
+    _pass_through(model, blocks, few, learner)
+    recorder = _Recorder([[] for _ in blocks], keep, fetch, learner.others)
+    _pass_through(model, blocks, batches, recorder)
+    counts = {len(calls) for calls in recorder.calls}
+    if counts != {len(batches)}:
+        raise RequestError(
+            f"{type(model).__name__}: its forward calls its blocks more or less than once each; "
+            "this model cannot be walked block by block"
+        )
+    return recorder.calls
+
+
+def _pass_through(
+    model: nn.Module, blocks: nn.ModuleList, batches: list[Tensor], recorder: _Recorder
+) -> None:
     with replaced_forwards(blocks, recorder.forward), _without_cache(model):
         for ids in batches:
             try:
@@ -126,13 +143,6 @@ def capture(
                 f"{type(model).__name__}: its forward does not go through the blocks in order; "
                 "name another list with model.blocks="
             )
-    counts = {len(calls) for calls in recorder.calls}
-    if counts != {len(batches)}:
-        raise RequestError(
-            f"{type(model).__name__}: its forward calls its blocks more or less than once each; "
-            "this model cannot be walked block by block"
-        )
-    return recorder.calls
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def test_without_statistics_a_block_runs_once_per_batch() -> None:
 
 @pytest.mark.parametrize("family", ["llama-gqa", "opt", "gpt2", "falcon", "phi3", "mixtral"])
 def test_statistics_of_every_linear_are_those_of_its_own_input(family: str) -> None:
-    model, inputs = build(family), {}
+    model, inputs, handles = build(family), {}, []
     name, blocks = find_blocks(model)
     for index, block in enumerate(blocks):
         for linear, matrix in linears(block, ["mlp.experts"]).items():
@@ -84,16 +84,17 @@ def test_statistics_of_every_linear_are_those_of_its_own_input(family: str) -> N
             def keep(_: object, args: tuple, key: str = key) -> None:
                 inputs.setdefault(key, []).append(args[0].reshape(2, 10, -1).clone())
 
-            matrix.module.register_forward_pre_hook(keep)
+            handles.append(matrix.module.register_forward_pre_hook(keep))
     batches = [tokens(2, 10, seed=1), tokens(2, 10, seed=2)]
     for ids in batches:
         model(input_ids=ids, use_cache=False)
-    own = {key: list(value) for key, value in inputs.items()}
+    for handle in handles:
+        handle.remove()
     watch = Watch(MOMENTS | {GRAM})
     walk(model, find_blocks(model), batches, watch, ["mlp.experts"])
     for index in range(len(blocks)):
         for linear, found in watch.seen[f"{name}.{index}"].items():
-            x = torch.cat(own[f"{name}.{index}.{linear}"])
+            x = torch.cat(inputs[f"{name}.{index}.{linear}"])
             torch.testing.assert_close(found.mean, x.mean((0, 1)), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(found.var, x.var((0, 1), correction=0), rtol=1e-4, atol=1e-5)
             flat = x.flatten(0, 1)
