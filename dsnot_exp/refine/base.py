@@ -24,9 +24,10 @@ def contribution(weight: Tensor, statistics: InputStatistics) -> Tensor:
 
 
 def row_slices(weight: Tensor) -> list[slice]:
-    """Equal slices of the rows of `weight: (out, in)`, so small that what is computed from one
-    stays in a core's cache, or is a small part of a GPU's memory."""
-    entries = 1 << 26 if weight.is_cuda else torch.get_num_threads() << 17
+    """Equal slices of the rows of `weight: (out, in)`, so that what is computed from one stays in
+    a core's cache, or takes little memory: several threads wait for each other at every step, so
+    they are given larger steps, and a GPU the largest."""
+    entries = 1 << (26 if weight.is_cuda else 17 if torch.get_num_threads() == 1 else 22)
     rows, width = weight.shape
     count = max(1, min(rows, round(rows * width / entries)))
     edges = [rows * i // count for i in range(count + 1)]

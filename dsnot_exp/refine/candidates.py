@@ -3,6 +3,7 @@
 A score is looked at as the integer that its bits spell. For floats that are not negative the
 order is the same, and leaving an entry out is then an `&`, several times cheaper on a CPU than
 filling in infinities. `key: (out, in)` int32, the largest goes first; 0 = not a candidate.
+`keys: (out, sides, in)`: one per sign of the contribution, or one for both.
 """
 
 from __future__ import annotations
@@ -35,29 +36,31 @@ def smallest_first(score: Tensor, eligible: Tensor) -> Tensor:
     return key.bitwise_and_(bits(eligible))
 
 
-def by_sign(key: Tensor, value: Tensor) -> list[Tensor]:
-    """`key`, overwritten -> the keys where `value: (out, in)` float32 is above, and below zero.
+def by_sign(key: Tensor, value: Tensor) -> Tensor:
+    """`key` -> (out, 2, in): the keys where `value: (out, in)` float32 is above, and below zero.
 
     (Where it is zero there is no candidate by then.)
     """
-    below = (value.view(torch.int32) >> 31).bitwise_and_(key)  # the sign bit, in every place
-    return [key.bitwise_xor_(below), below]
+    keys = key.new_empty(key.shape[0], 2, key.shape[1])
+    negative = value.view(torch.int32) >> 31  # the sign bit, in every place
+    below = torch.bitwise_and(key, negative, out=keys[:, 1])
+    torch.bitwise_xor(key, below, out=keys[:, 0])
+    return keys
 
 
-def first(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The candidates with the `count` largest keys of each row, leftmost first among equals.
-
-    -> (column, found), (out, count) each; `found`: whether there is a candidate at all.
-    """
-    width = key.shape[1]
+def first(keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The columns of the `count` largest keys of `keys: (out, sides, in)`, leftmost first among
+    equals, and whether there is a candidate at all: (out, sides, count) each."""
+    out, sides, width = keys.shape
+    keys = keys.flatten(0, 1)
     # One more than asked for: where it equals the last, which of the two comes first is open.
-    top, column = _topk(key, min(count + 1, width))
+    top, column = _topk(keys, min(count + 1, width))
     tied = ((top[:, 1:] == top[:, :-1]) & (top[:, 1:] > 0)).any(1).nonzero()[:, 0]
     top, column = top[:, :count], column[:, :count]
     if len(tied):  # topk leaves the order of equals open: the column becomes part of the key
-        unique = (key[tied].long() << 32) - torch.arange(width, device=key.device)
+        unique = (keys[tied].long() << 32) - torch.arange(width, device=keys.device)
         column[tied] = unique.topk(top.shape[1], dim=1).indices
-    return column, top > 0
+    return column.unflatten(0, (out, sides)), (top > 0).unflatten(0, (out, sides))
 
 
 def _topk(key: Tensor, count: int, ordered: bool = True) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from dsnot_exp.patterns import NM
 from dsnot_exp.prune.wanda import wanda_scores
 from dsnot_exp.refine.base import Layer, contribution, row_slices
 from dsnot_exp.refine.candidates import by_sign, first, largest_first, smallest_first
-from dsnot_exp.refine.queues import Groups, Queue, line, then
+from dsnot_exp.refine.queues import Groups, Queue, lines, then
 from dsnot_exp.statistics import InputStatistics
 
 
@@ -35,8 +35,8 @@ def grow_queue(
             key = largest_first(value / divisor, candidates & value.bool())
             keys = by_sign(key, value)
         else:
-            keys = [largest_first(scores[rows], candidates)]
-        parts.append([line(*first(key, length), value) for key in keys])
+            keys = largest_first(scores[rows], candidates).unsqueeze(1)
+        parts.append(lines(*first(keys, length), value))
     return Queue(parts)
 
 
@@ -58,17 +58,17 @@ def prune_queue(
         value = contribution(initial.weight[rows], statistics)
         cost, kept = scores[rows], initial.mask[rows]
         if not signed:
-            parts.append([line(*first(smallest_first(cost, kept), length), value)])
+            keys = smallest_first(cost, kept).unsqueeze(1)
+            parts.append(lines(*first(keys, length), value))
             continue
         kept = kept & value.bool()
         # The error grows by what is pruned: where e_r > 0, a contribution below zero lowers it.
-        above, below = by_sign(smallest_first(cost, kept), value)
-        sides = [line(*first(key, length), value) for key in (below, above)]
+        column, found = first(by_sign(smallest_first(cost, kept), value), length)
+        part = lines(column.flip(1), found.flip(1), value)
         if run_on:
-            above, below = by_sign(largest_first(cost, kept), value)
-            far = [line(*first(key, length), value) for key in (above, below)]
-            sides = [then(*pair) for pair in zip(sides, far, strict=True)]
-        parts.append(sides)
+            keys = by_sign(largest_first(cost, kept), value)
+            part = then(part, lines(*first(keys, length), value))
+        parts.append(part)
     return Queue(parts, again=signed and run_on)
 
 

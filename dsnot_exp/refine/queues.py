@@ -13,23 +13,24 @@ from torch import Tensor
 from dsnot_exp.patterns import NM
 from dsnot_exp.prune.base import Initial
 
-Line = tuple[Tensor, Tensor, Tensor]
+Lines = tuple[Tensor, Tensor, Tensor]
 
 
-def line(column: Tensor, found: Tensor, value: Tensor) -> Line:
-    """One side of some rows: columns in order, whether there is one, and what its move adds to or
-    takes from the error, taken from `value: (out, in)`. (out, length) each."""
-    return column, found, value.gather(1, column)
+def lines(column: Tensor, found: Tensor, value: Tensor) -> Lines:
+    """The lines of some rows: columns in order, whether there is one, and what its move adds to or
+    takes from the error, looked up in `value: (out, in)`. (out, sides, length) each."""
+    rows, sides, length = column.shape
+    return column, found, value.gather(1, column.flatten(1)).view(rows, sides, length)
 
 
-def then(near: Line, far: Line) -> Line:
-    """`near`'s candidates, and after the last one `far`'s; as long as either, (out, length)."""
-    place = torch.arange(near[0].shape[1], device=near[0].device)
-    count = near[1].sum(1, keepdim=True)
+def then(near: Lines, far: Lines) -> Lines:
+    """`near`'s candidates, and after the last one `far`'s; no more of them than before."""
+    place = torch.arange(near[0].shape[2], device=near[0].device)
+    count = near[1].sum(2, keepdim=True)
     inside = place < count
     beyond = (place - count).clamp(min=0)
     column, found, value = (
-        torch.where(inside, n, f.gather(1, beyond)) for n, f in zip(near, far, strict=True)
+        torch.where(inside, n, f.gather(2, beyond)) for n, f in zip(near, far, strict=True)
     )
     return column, found, value
 
@@ -39,13 +40,10 @@ class Queue:
     other, each closed by an entry without a candidate, whose value is NaN.
     head: (out * sides,), positions in them; taken: those whose candidate has moved."""
 
-    def __init__(self, parts: list[list[Line]], again: bool = False) -> None:
-        """`parts`: for slices of rows, the line of each side. `again`: a candidate may stand in
-        both lines of its row, and is passed over where the other one has taken it."""
-        columns, found, values = (
-            torch.cat([torch.stack([line[k] for line in sides], 1) for sides in parts])
-            for k in range(3)
-        )
+    def __init__(self, parts: list[Lines], again: bool = False) -> None:
+        """`parts`: the lines of slices of rows. `again`: a candidate may stand in both lines of
+        its row, and is passed over where the other one has taken it."""
+        columns, found, values = (torch.cat(part) for part in zip(*parts, strict=True))
         self.sides, length = columns.shape[1:]
         value = values.double().masked_fill(~found, torch.nan)
         end = (0, 1)
