@@ -3,7 +3,7 @@
     python -m tests.benchmarks.overhead --hidden 1024 --layers 4 --sequences 16 --tokens 512
 
 A random Llama, one run, everything interleaved. What captures the inputs of the first block is part
-of the floor and of every method: the embeddings, and a forward of one batch through one block.
+of the floor and of every method: the embeddings, and a forward of two tokens through one block.
 `--authors` is a checkout of github zyxxmu/DSnoT, measured on the same model and tokens.
 """
 
@@ -24,6 +24,7 @@ from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.loading import DTYPES
 from dsnot_exp.plan import Plan, make_plan
+from dsnot_exp.sequences import resident
 from dsnot_exp.solve import BlockSolver
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.walk import walk
@@ -116,7 +117,8 @@ def configuration(method: str, relative_error: str, options: Any) -> Config:
 def floor(model: Any, batches: list[Tensor]) -> None:
     """Statistics of a dense block, inputs of the next by the sparse one: two forwards at least."""
     blocks = find_blocks(model)[1]
-    hidden, calls = capture(model, blocks, batches)
+    hidden: list[Tensor] = []
+    calls = capture(model, blocks, batches, hidden.append, resident)
     for block, own in zip(blocks, calls, strict=True):
         for call, states in zip(own, hidden, strict=True):
             call.replay(block, states)
