@@ -1,4 +1,5 @@
-"""Which layers the Triton kernel refines. The choice is automatic and never changes a mask."""
+"""Which layers a kernel refines: Triton's on a GPU, a compiled one on a CPU. The choice is
+automatic and never changes a mask."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.patterns import NM
+from dsnot_exp.refine import compiled
 from dsnot_exp.refine.base import Layer
 
 log = logging.getLogger(__name__)
@@ -20,12 +22,19 @@ _failed: set[torch.device] = set()
 
 
 def usable(weight: Tensor) -> bool:
-    """Whether there is a kernel for `weight: (out, in)`: on a GPU of CUDA's, with Triton (which
-    builds of torch for CPUs lack), and rows that fit. TRITON_INTERPRET=1, Triton's own switch for
-    debugging, takes it to the CPU."""
-    placed = weight.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
-    known = placed and weight.device not in _failed and weight.shape[1] <= WIDEST
-    return known and importlib.util.find_spec("triton") is not None
+    """Whether there is a kernel for `weight: (out, in)`. On a GPU of CUDA's: with Triton (which
+    builds of torch for CPUs lack), and rows that fit. In memory: with a C compiler."""
+    if weight.device in _failed:
+        return False
+    if on_triton(weight):
+        return weight.shape[1] <= WIDEST and importlib.util.find_spec("triton") is not None
+    in_memory = weight.device.type == "cpu" and weight.dtype in compiled.DTYPES
+    return in_memory and compiled.compiler() is not None
+
+
+def on_triton(weight: Tensor) -> bool:
+    """TRITON_INTERPRET=1, Triton's own switch for debugging, takes it to the CPU."""
+    return weight.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def swap(
@@ -34,20 +43,22 @@ def swap(
 ) -> tuple[Tensor, Tensor, Tensor] | None:  # fmt: skip
     """`divisor: (in,)`, `error: (out,)` -> (mask, error after, swaps), or None: it cannot run.
 
-    A launch that fails (no compiler, a GPU with too few registers) costs speed and no result:
+    A kernel that fails (no compiler, a GPU with too few registers) costs speed and no result:
     it is told once, and the plain version does that device's layers.
     """
     statistics, initial, pattern = layer.statistics, layer.initial, layer.pattern
     unit = statistics.sequence_length * statistics.mean
     try:
-        from dsnot_exp.refine.kernel import refine_rows
-
+        if on_triton(layer.weight):
+            from dsnot_exp.refine.kernel import refine_rows
+        else:
+            refine_rows = compiled.refine_rows
         return refine_rows(
             layer.weight, initial.weight, initial.scores, initial.mask, unit, divisor,
             statistics.norm, error, cycles, threshold,
             pattern.m if isinstance(pattern, NM) else 0, flip_stops, run_on,
         )  # fmt: skip
-    except Exception as failure:  # whatever Triton, its compiler or the driver raise
+    except Exception as failure:  # whatever Triton, a compiler or the driver raise
         _failed.add(layer.weight.device)
         reason = (str(failure) or type(failure).__name__).splitlines()[0]
         log.warning(

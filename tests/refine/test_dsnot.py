@@ -12,7 +12,7 @@ import torch
 
 from dsnot_exp.patterns import NM, Pattern, Unstructured, check_budget
 from dsnot_exp.prune import Initial, Magnitude, Wanda
-from dsnot_exp.refine import DSnoT, Refined, expected_error
+from dsnot_exp.refine import DSnoT, Refined, chip, expected_error
 from dsnot_exp.statistics import MOMENTS, Accumulator, InputStatistics
 from tests.refine import twin
 
@@ -219,10 +219,19 @@ def test_budget_of_cycles_as_count_and_as_fraction() -> None:
         assert found.swaps.max() == cycles
 
 
+@pytest.fixture(autouse=True, params=["kernel", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for the compiled kernel and for the plain version."""
+    if request.param == "plain":
+        monkeypatch.setattr(chip, "usable", lambda weight: False)
+    return str(request.param)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"grow": "wanda", "prune": "magnitude"}, {"used_up": "run_on"}], ids=str
 )
 @pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4)], ids=str)
+@pytest.mark.parametrize("way", ["plain"], indirect=True)
 def test_no_row_is_sorted_in_full(
     monkeypatch: pytest.MonkeyPatch, pattern: Pattern, options: dict
 ) -> None:

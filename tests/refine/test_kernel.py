@@ -1,4 +1,5 @@
-"""The Triton kernel: interpreted on the CPU, in a process of its own, and when it is chosen."""
+"""The kernels, on the CPU: Triton's interpreted, and the compiled one, each in a process of its
+own; and when they are chosen."""
 
 from __future__ import annotations
 
@@ -11,16 +12,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsnot_exp.refine import chip
+from dsnot_exp.patterns import Unstructured
+from dsnot_exp.prune import Wanda
+from dsnot_exp.refine import DSnoT, chip, compiled
+from tests.refine.test_dsnot import layer, refine
 
 CASES = Path(__file__).with_name("kernel_cases.py")
 ROOT = CASES.parents[2]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton here")
-def test_the_kernel_equals_the_plain_version_in_every_bit() -> None:
+@pytest.mark.parametrize(
+    "interpret",
+    [
+        "0",
+        pytest.param(
+            "1",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("triton") is None, reason="no Triton here"
+            ),
+        ),
+    ],
+)
+def test_a_kernel_equals_the_plain_version_in_every_bit(interpret: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    environment = {**os.environ, "TRITON_INTERPRET": interpret}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -37,8 +52,53 @@ def test_without_triton_nothing_imports_it() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton here")
 def test_chosen_on_a_gpu_for_rows_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert not chip.usable(torch.empty(2, 8))
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert chip.usable(torch.empty(2, chip.WIDEST))
     assert not chip.usable(torch.empty(2, chip.WIDEST + 1))
+
+
+def test_compiled_for_what_is_in_memory_where_there_is_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert chip.usable(torch.empty(2, 8))
+    assert chip.usable(torch.empty(2, chip.WIDEST + 1, dtype=torch.bfloat16))
+    assert not chip.usable(torch.empty(2, 8, dtype=torch.float16))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert not chip.usable(torch.empty(2, 8))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_and_wide_rows_change_nothing(threads: int) -> None:
+    weight, statistics = layer(0, rows=37, width=1030)
+    weight += torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) / 1024
+    initial = Wanda()(weight, statistics, Unstructured(0.6), True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = refine(DSnoT(), weight, initial, statistics, Unstructured(0.6))
+    finally:
+        torch.set_num_threads(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chip, "usable", lambda weight: False)
+        plain = refine(DSnoT(), weight, initial, statistics, Unstructured(0.6))
+    assert torch.equal(found.mask, plain.mask)
+    assert torch.equal(found.error_after, plain.error_after)
+    assert found.swaps.sum() > 0
+
+
+def test_a_compiler_that_fails_costs_speed_and_no_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DSNOT_EXP_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setattr(chip, "_failed", set())
+    compiled.library.cache_clear()
+    weight, statistics = layer(0)
+    initial = Wanda()(weight, statistics, Unstructured(0.6), True)
+    for _ in range(2):
+        found = refine(DSnoT(), weight, initial, statistics, Unstructured(0.6))
+        assert found.swaps.sum() > 0
+    compiled.library.cache_clear()
+    assert len([r for r in caplog.records if "the plain version" in r.getMessage()]) == 1
+    assert list(tmp_path.rglob("*.so")) == []
