@@ -1,3 +1,3 @@
 """Experiments with training-free sparse language models: prune, refine, evaluate, record."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

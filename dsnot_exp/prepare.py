@@ -74,7 +74,8 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
         calibration=calibration,
         finetuning=_finetuning(plan, tokenizer, vocabulary),
         evaluation=_evaluation(evaluation, tokenizer, vocabulary),
-        state_bytes=(block_weights + 2 * states) * weight_dtype(config, plan).itemsize,
+        # States: the last block's, those of the block before until then, and a scratch file.
+        state_bytes=(block_weights + 3 * states) * weight_dtype(config, plan).itemsize,
     )
 
 

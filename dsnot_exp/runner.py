@@ -40,6 +40,7 @@ def run_experiment(
         found = whole(folder, identity, config.save) if ranks.first and not config.rerun else None
         done, ours = ranks.of_first((found, held))
         if done is not None:
+            RunState.of(folder, identity, ranks).clear()  # of a run killed after its last word
             say(f"already finished: {folder} (rerun=true runs it again)")
             show_result(done, folder)
             return done
@@ -58,10 +59,10 @@ def _run(plan: Plan, identity: str, folder: Path, command: str) -> dict[str, Any
     clock, state = Clock(plan.device), RunState.of(folder, identity, ranks)
     with clock("load"):
         plan, inputs = prepare(plan)
-    if config.resume == "true":
-        state.refuse_full_disk(inputs.state_bytes)
-    else:
+    if plan.config.resume != "true":
         state.clear()
+    if plan.config.resume != "never":
+        state.refuse_full_disk(inputs.state_bytes)
     with Display() as display:
         suite = Suite(
             plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,

@@ -126,6 +126,14 @@ def test_resume_false_starts_over_and_never_keeps_nothing(
     assert not stopped(command, stop_after, 2, *words, "resume=never", "rerun=true").exists()
 
 
+def test_a_run_killed_after_its_last_word_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    words = toy_arguments(tmp_path)
+    state = command(*words).folder / "state"
+    state.mkdir()
+    assert "already finished" in command(*words).out
+    assert not state.exists()
+
+
 def test_another_configuration_in_the_same_folder_starts_over(
     command: Command, stop_after: list[int], tmp_path: Path
 ) -> None:
