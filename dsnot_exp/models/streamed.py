@@ -54,7 +54,7 @@ class Streamed(Placed):
         try:
             yield block
         finally:
-            _empty(block)
+            empty(block)
 
     def tensors(self, index: int, module: nn.Module) -> dict[str, Tensor]:
         """All of the block: it becomes a shard of the sparse model."""
@@ -99,7 +99,7 @@ class Streamed(Placed):
         return shards.read(self.checkpoint.inside[index], pinned=self.device.type == "cuda")
 
 
-def _empty(block: nn.Module) -> None:
+def empty(block: nn.Module) -> None:
     """Leave a block without weights; its buffers stay."""
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):

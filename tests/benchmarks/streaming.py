@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from dsnot_exp.models.shards import write_shard
 
 SHAPES = {  # hidden, intermediate, layers, heads, key-value heads: those of Llama 2
+    "tiny": (256, 512, 3, 4, 2),
     "1b": (2048, 5632, 22, 32, 32),
     "7b": (4096, 11008, 32, 32, 32),
     "13b": (5120, 13824, 40, 40, 40),
