@@ -22,7 +22,7 @@ from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
 from dsnot_exp.track.figure import error_figure
 from dsnot_exp.track.lock import owned
-from dsnot_exp.track.result import assemble, settled, write_result
+from dsnot_exp.track.result import assemble, settled, write_result, written
 from dsnot_exp.track.save import whole
 from dsnot_exp.track.wandb_run import mirror
 
@@ -59,6 +59,7 @@ def _run(plan: Plan, identity: str, folder: Path, command: str) -> dict[str, Any
     clock, state = Clock(plan.device), RunState.of(folder, identity, ranks)
     with clock("load"):
         plan, inputs = prepare(plan)
+    state.clear_if_before(written(folder))
     if plan.config.resume != "true":
         state.clear()
     if plan.config.resume != "never":

@@ -42,6 +42,13 @@ class RunState:
     def clear(self) -> None:
         self._remove(self.folder)
 
+    def clear_if_before(self, result: float | None) -> None:
+        """Forget what led to a result that was written since: a rerun goes on with its own only."""
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        last = max((file.stat().st_mtime for file in files), default=0.0)
+        if self.ranks.of_first(result is not None and last < result):
+            self.clear()
+
     def journal(self, stage: str, placed: Placed) -> Journal:
         """Open, with what is finished of the walk given back to the model."""
         journal = Journal(self.folder / stage, f"{self.identity} {stage}", placed, self.ranks, say)

@@ -126,10 +126,16 @@ def test_resume_false_starts_over_and_never_keeps_nothing(
     assert not stopped(command, stop_after, 2, *words, "resume=never", "rerun=true").exists()
 
 
-def test_a_run_killed_after_its_last_word_leaves_nothing(command: Command, tmp_path: Path) -> None:
+def test_a_run_killed_after_its_last_word_leaves_nothing(
+    command: Command, stop_after: list[int], tmp_path: Path
+) -> None:
     words = toy_arguments(tmp_path)
-    state = command(*words).folder / "state"
-    state.mkdir()
+    state = stopped(command, stop_after, 2, *words)
+    left = shutil.copytree(state, tmp_path / "left")
+    command(*words)
+    shutil.copytree(left, state)
+    assert "going on" not in command(*words, "rerun=true").out
+    shutil.copytree(left, state)
     assert "already finished" in command(*words).out
     assert not state.exists()
 
