@@ -55,7 +55,7 @@ def measure(
     else:
         before, after, swaps = refined.error_before, refined.error_after, refined.swaps
     before, after, swaps = (ranks.concat(part) for part in (before, after, swaps))
-    pruned = torch.where(initial.mask, initial.weight, 0)
+    pruned = initial.weight.masked_fill(~initial.mask, 0)
     tokens, relative = relative_errors(weight, (pruned, sparse), statistics, how, ranks)
     return LayerRecord(
         layer,

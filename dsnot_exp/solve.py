@@ -111,7 +111,7 @@ class BlockSolver:
         # A kept weight has its present value, a grown one comes back with its dense value.
         moved = initial.weight is not weight
         present = torch.where(initial.mask, initial.weight, weight) if moved else weight
-        sparse = torch.where(mask, present, 0)
+        sparse = present.masked_fill(~mask, 0)
         with self.timed("reconstruct"):
             sparse = self.plan.reconstructor(weight, sparse, mask, statistics)
         record = LayerRecord(layer)

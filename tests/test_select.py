@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dsnot_exp import select
+from dsnot_exp import native, select
 from dsnot_exp.select import counts, smallest
+
+
+@pytest.fixture(autouse=True, params=["native", "numpy"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for the compiled code and for the one without."""
+    if request.param == "numpy":
+        monkeypatch.setattr(native, "available", lambda name: False)
 
 
 def by_full_sort(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -33,6 +40,17 @@ def test_slices_and_leading_dimensions_change_nothing(
     scores = torch.randint(0, 9, (7, 5, width), generator=generator).float()
     for given in (scores, scores.transpose(0, 1), scores.double(), scores.half()):
         assert torch.equal(smallest(given, 3), by_full_sort(given, 3))
+
+
+@pytest.mark.parametrize("width", [9, 64, 1000, 5000])
+def test_numbers_of_any_size(width: int, generator: torch.Generator) -> None:
+    scores = torch.randn(6, width, generator=generator)
+    scores[1] *= 1e-40  # some of them denormal
+    scores[2] = scores[2].exp()
+    scores[3] = scores[3].bfloat16().float()
+    scores[4] = 0
+    for count in (1, width // 3, width - 1, width):
+        assert torch.equal(smallest(scores, count), by_full_sort(scores, count))
 
 
 def test_counts_are_sums(generator: torch.Generator) -> None:

@@ -10,6 +10,7 @@ import os
 import torch
 from torch import Tensor
 
+from dsnot_exp import native
 from dsnot_exp.patterns import NM
 from dsnot_exp.refine import compiled
 from dsnot_exp.refine.base import Layer
@@ -29,7 +30,7 @@ def usable(weight: Tensor) -> bool:
     if on_triton(weight):
         return weight.shape[1] <= WIDEST and importlib.util.find_spec("triton") is not None
     in_memory = weight.device.type == "cpu" and weight.dtype in compiled.DTYPES
-    return in_memory and compiled.compiler() is not None
+    return in_memory and native.available("rows")
 
 
 def on_triton(weight: Tensor) -> bool:

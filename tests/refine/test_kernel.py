@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from dsnot_exp import native
 from dsnot_exp.patterns import Unstructured
 from dsnot_exp.prune import Wanda
-from dsnot_exp.refine import DSnoT, chip, compiled
+from dsnot_exp.refine import DSnoT, chip
 from tests.refine.test_dsnot import layer, refine
 
 CASES = Path(__file__).with_name("kernel_cases.py")
@@ -65,7 +66,9 @@ def test_compiled_for_what_is_in_memory_where_there_is_a_compiler(
     assert chip.usable(torch.empty(2, chip.WIDEST + 1, dtype=torch.bfloat16))
     assert not chip.usable(torch.empty(2, 8, dtype=torch.float16))
     monkeypatch.setenv("CC", "no-such-compiler")
+    native.available.cache_clear()
     assert not chip.usable(torch.empty(2, 8))
+    native.available.cache_clear()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -92,13 +95,15 @@ def test_a_compiler_that_fails_costs_speed_and_no_result(
 ) -> None:
     monkeypatch.setenv("DSNOT_EXP_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", "false")
-    monkeypatch.setattr(chip, "_failed", set())
-    compiled.library.cache_clear()
+    native.library.cache_clear()
+    native.available.cache_clear()
     weight, statistics = layer(0)
     initial = Wanda()(weight, statistics, Unstructured(0.6), True)
     for _ in range(2):
         found = refine(DSnoT(), weight, initial, statistics, Unstructured(0.6))
         assert found.swaps.sum() > 0
-    compiled.library.cache_clear()
-    assert len([r for r in caplog.records if "the plain version" in r.getMessage()]) == 1
+    native.available.cache_clear()
+    told = [r.getMessage() for r in caplog.records]
+    for name in ("rows", "select"):
+        assert len([line for line in told if f"{name}.c cannot be compiled" in line]) == 1
     assert list(tmp_path.rglob("*.so")) == []
