@@ -25,7 +25,9 @@ ROOT = CASES.parents[2]
 @pytest.mark.parametrize(
     "interpret",
     [
-        "0",
+        pytest.param(
+            "0", marks=pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
+        ),
         pytest.param(
             "1",
             marks=pytest.mark.skipif(
@@ -58,6 +60,7 @@ def test_chosen_on_a_gpu_for_rows_that_fit(monkeypatch: pytest.MonkeyPatch) -> N
     assert not chip.usable(torch.empty(2, chip.WIDEST + 1))
 
 
+@pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
 def test_compiled_for_what_is_in_memory_where_there_is_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
