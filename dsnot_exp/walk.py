@@ -13,7 +13,7 @@ replayed with what the model's own forward gave to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -112,7 +112,9 @@ def walk(
         if index < keeper.finished and not replays:
             on_block()
             continue
-        with fetch(member) as module:
+        with ExitStack() as fetched:
+            with timed("load"):
+                module = fetched.enter_context(fetch(member))
             solved = None
             if index >= keeper.finished:
                 block = Block(index, f"{name}.{index}", module, linears(module, dense))

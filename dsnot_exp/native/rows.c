@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK 64
+#define CHUNK 32
 #define FLIP 0x7FFFFFFF
 
 typedef struct {
@@ -107,23 +107,26 @@ static int64_t in_group(const int32_t *key, int64_t k, int64_t m) {
     return found;
 }
 
-static void make_keys(const Layer *L, int64_t start, const float *w, const float *v, int32_t *grow,
-                      int32_t *prune) {
-    for (int64_t k = 0; k < L->width; k++) {
-        int32_t kept = L->mask[start + k] != 0;
-        float c = w[k] * L->unit[k];
-        int32_t key = magnitude(c / L->divisor[k]) + 1;
+static void make_keys(const Layer *L, int64_t start, const float *restrict w,
+                      const float *restrict v, int32_t *restrict grow, int32_t *restrict prune) {
+    const uint8_t *restrict mask = L->mask + start;
+    const float *restrict unit = L->unit, *restrict norm = L->norm, *restrict divisor = L->divisor;
+    int64_t width = L->width;
+    for (int64_t k = 0; k < width; k++) {
+        int32_t kept = mask[k] != 0;
+        float c = w[k] * unit[k];
+        int32_t key = magnitude(c / divisor[k]) + 1;
         key = c < 0 ? -key : key;
-        grow[k] = (!kept & (L->norm[k] > 0) & (c != 0)) ? key : 0;
+        grow[k] = (!kept & (norm[k] > 0) & (c != 0)) ? key : 0;
     }
     if (L->m) {
-        for (int64_t k = 0; k < L->width; k++)
-            prune[k] = L->mask[start + k] ? magnitude(L->scores[start + k]) ^ FLIP : 0;
+        const float *restrict scores = L->scores + start;
+        for (int64_t k = 0; k < width; k++) prune[k] = mask[k] ? magnitude(scores[k]) ^ FLIP : 0;
         return;
     }
-    for (int64_t k = 0; k < L->width; k++) {
-        int32_t kept = L->mask[start + k] != 0;
-        float c = v[k] * L->unit[k], cost = v[k] * L->norm[k];
+    for (int64_t k = 0; k < width; k++) {
+        int32_t kept = mask[k] != 0;
+        float c = v[k] * unit[k], cost = v[k] * norm[k];
         int32_t key = magnitude(cost) ^ FLIP;
         key = c < 0 ? -key : key;
         prune[k] = (kept & (c != 0)) ? key : 0;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHIFT 20 /* sign, exponent and three bits of the fraction */
+#define SHIFT 22 /* sign, exponent and three bits of the fraction */
 #define BINS (1 << (32 - SHIFT))
 
 static inline uint32_t ordered(float x) {
@@ -40,8 +40,8 @@ static uint32_t nth(uint32_t *x, int64_t n, int64_t wanted) {
 }
 
 /* Returns 1 where there is no memory. few: room for as many entries as one bin ever held. */
-static int mark_row(const float *scores, uint8_t *marks, int64_t width, int64_t count,
-                    uint32_t *bins, uint32_t **few, int64_t *room) {
+static int mark_row(const float *restrict scores, uint8_t *restrict marks, int64_t width,
+                    int64_t count, uint32_t *restrict bins, uint32_t **few, int64_t *room) {
     memset(bins, 0, BINS * sizeof(uint32_t));
     for (int64_t k = 0; k < width; k++) bins[ordered(scores[k]) >> SHIFT]++;
     int64_t below = 0, held = 0;
@@ -53,20 +53,22 @@ static int mark_row(const float *scores, uint8_t *marks, int64_t width, int64_t 
         *few = malloc(*room * sizeof(uint32_t));
         if (!*few) return 1;
     }
+    uint32_t *restrict own = *few;
     for (int64_t k = 0; k < width; k++) { /* without a branch: every entry is written */
         uint32_t key = ordered(scores[k]);
-        (*few)[held] = key;
+        own[held] = key;
         held += key >> SHIFT == bin;
     }
-    uint32_t last = nth(*few, held, count - below - 1);
-    int64_t ties = count, marked = 0;
+    uint32_t last = nth(own, held, count - below - 1);
+    int64_t smaller = 0, marked = 0;
     for (int64_t k = 0; k < width; k++) {
         uint32_t key = ordered(scores[k]);
         marks[k] = key <= last;
-        marked += marks[k];
-        ties -= key < last;
+        marked += key <= last;
+        smaller += key < last;
     }
     if (marked == count) return 0;
+    int64_t ties = count - smaller;
     for (int64_t k = 0; k < width; k++) {
         if (ordered(scores[k]) == last) marks[k] = ties-- > 0;
     }

@@ -23,11 +23,11 @@ def contribution(weight: Tensor, statistics: InputStatistics) -> Tensor:
     return weight.float() * (statistics.sequence_length * statistics.mean)
 
 
-def row_slices(weight: Tensor) -> list[slice]:
+def row_slices(weight: Tensor, shared: int = 22) -> list[slice]:
     """Equal slices of the rows of `weight: (out, in)`, so that what is computed from one stays in
     a core's cache, or takes little memory: several threads wait for each other at every step, so
-    they are given larger steps, and a GPU the largest."""
-    entries = 1 << (26 if weight.is_cuda else 17 if torch.get_num_threads() == 1 else 22)
+    they are given larger steps (2^shared entries), and a GPU the largest."""
+    entries = 1 << (26 if weight.is_cuda else 17 if torch.get_num_threads() == 1 else shared)
     rows, width = weight.shape
     count = max(1, min(rows, round(rows * width / entries)))
     edges = [rows * i // count for i in range(count + 1)]
@@ -37,7 +37,7 @@ def row_slices(weight: Tensor) -> list[slice]:
 def expected_error(weight: Tensor, initial: Initial, statistics: InputStatistics) -> Tensor:
     """e_r = sum_k (W_rk - M_rk W^_rk) * S * mean_k, (out,), float64 (the paper's equation 2)."""
     errors = []
-    for rows in row_slices(weight):
+    for rows in row_slices(weight, shared=18):  # few steps
         lost, mask = contribution(weight[rows], statistics), initial.mask[rows]
         if initial.weight is weight:
             lost = only(lost, ~mask)
