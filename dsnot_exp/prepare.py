@@ -65,12 +65,13 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
     if evaluation.tasks:
         refuse_tokenizer_without_marks(tokenizer, plan.config.model.path)
     vocabulary = config.get_text_config().vocab_size
+    tasks = load_tasks(evaluation.tasks) if evaluation.tasks else {}
     calibration = _calibration(plan, tokenizer, vocabulary)
     states = 0 if calibration is None else calibration.ids.numel() * width(config)
     return plan, Inputs(
         source=source,
         tokenizer=tokenizer,
-        tasks=load_tasks(evaluation.tasks) if evaluation.tasks else {},
+        tasks=tasks,
         calibration=calibration,
         finetuning=_finetuning(plan, tokenizer, vocabulary),
         evaluation=_evaluation(evaluation, tokenizer, vocabulary),

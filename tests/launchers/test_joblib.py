@@ -23,7 +23,8 @@ def test_an_interrupted_sweep_ends_with_130(tmp_path: Path) -> None:
     words = ["wandb=disabled", "sparsity=0.5,0.6", "hydra/launcher=joblib"]
     running = start(tmp_path, *words, "hydra.launcher.n_jobs=2")
     until = time.monotonic() + 60
-    while not list(tmp_path.glob("outputs/runs/*/dsnot_exp.log")) and time.monotonic() < until:
+    logs = "outputs/runs/*/dsnot_exp.log"  # written to once everything is imported
+    while not any(log.read_text() for log in tmp_path.glob(logs)) and time.monotonic() < until:
         time.sleep(0.2)
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=60)
