@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -33,7 +34,13 @@ def start(folder: Path, *words: str, **own: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_listens,
     )
+
+
+def _listens() -> None:
+    """To Ctrl-C, also where the tests run in the background of a shell, which turns that off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
