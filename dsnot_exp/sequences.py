@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -15,7 +14,6 @@ from dsnot_exp.errors import RunError
 from dsnot_exp.states import States
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 # Brings a block to where it is solved, and puts it back. Models bigger than memory plug in here.
 Fetch = Callable[[nn.Module], AbstractContextManager[nn.Module]]
