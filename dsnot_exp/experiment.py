@@ -22,6 +22,7 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.plan import STAGES, Plan
 from dsnot_exp.prepare import Inputs
+from dsnot_exp.sequences import Sequences
 from dsnot_exp.solve import BlockSolver
 from dsnot_exp.state import RunState
 from dsnot_exp.states import States, choose_place
@@ -112,18 +113,16 @@ class Experiment:
             self.display.phase(name, len(model.blocks[1])) as display,
             closing(self._states(model)) as states,
         ):
+            sequences = Sequences(
+                model.model, model.blocks, self._batches(), states, model.fetch, self._on_halved
+            )
             walk(
-                model.model,
-                model.blocks,
-                self._batches(),
+                sequences,
                 solver,
                 self.plan.config.model.dense,
-                model.fetch,
+                journal,
                 display.advance,
                 self.clock,
-                states,
-                journal,
-                self._on_halved,
                 self.plan.ranks,
             )
         if isinstance(model, Streamed):

@@ -3,7 +3,7 @@
     <state>/walk.json                       which walk this is
     <state>/model/model-00003-of-00033...   the weights of block 2, solved
     <state>/masks/00002.safetensors         its masks, packed
-    <state>/states/00002.safetensors        the hidden states after it; the last block's only
+    <state>/states/00002.safetensors        the hidden states after it, until the next is solved
     <state>/00002.json                      its records and the digests of these files: written last
 
 Files are written in the background, fsynced, and renamed when they are whole; a block counts once
@@ -107,8 +107,9 @@ class Journal:
         tensors = self.placed.tensors(block.index, block.module)
         if self.placed.device.type != "cpu":
             tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
-        alone = self.ranks.size == 1
-        states, size = sequences.states.snapshot() if alone else (), sequences.size
+        # Nothing comes after the last block; those who walk together make theirs again.
+        kept = self.ranks.size == 1 and block.index < self.count - 1
+        states, size = sequences.states.snapshot() if kept else (), sequences.size
         job = self._writer.submit(self._write, block.index, tensors, solved, states, size)
         self._writing = block.index, job
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -18,23 +18,41 @@ from dsnot_exp.statistics import Accumulator, InputStatistics
 PRODUCTS = (nn.functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__)
 SHARE, LEAST = 64, 128  # a sample is one token in 64, and 128 tokens at least
 
+# How a whole forward calls the linears of a block, by name: the same for blocks of one make.
+Orders = dict[tuple[str, ...], list[str]]
+
+
+class Heard(Exception):
+    """The last linear of a block has its input: the rest of the forward is not needed."""
+
 
 class Listener:
     """Counts each distinct input of a block's linears once.
 
-    Modules are heard through forward hooks, experts through the products with their slices.
+    Modules are heard through forward hooks, experts through the products with their slices. Once
+    a forward has shown in which order a block calls its linears, the others end at the last of
+    them: neither its product nor what follows is worked out. Experts are called as tokens come.
+
     q, k and v see the same tensor: the first of them leads, and the others use its statistics.
     Who shares is found in the first batch; the tensors are held until the forward is over, so
     that memory which is used again cannot be taken for the same input.
 
     total: the sequences of the whole calibration, which settle how many tokens each gives to the
     sample, in whatever batches, and by whichever process, they are counted
+    orders: what earlier blocks have shown; this one adds what it shows
     """
 
     def __init__(
-        self, block: str, linears: dict[str, Linear], needs: frozenset[str], total: int
+        self,
+        block: str,
+        linears: dict[str, Linear],
+        needs: frozenset[str],
+        total: int,
+        orders: Orders,
     ) -> None:
         self.block, self.linears, self.needs, self.total = block, linears, needs, total
+        self.orders, self.make = orders, tuple(linears)
+        self.called: list[str] = []
         self.accumulators: dict[str, Accumulator] = {}
         self.leader: dict[str, str] = {}
         self.seen: list[tuple[Tensor, str]] = []
@@ -57,11 +75,19 @@ class Listener:
         self.open.close()
         self.seen.clear()
 
-    def begin(self, sequences: int, length: int) -> None:
-        """A forward of so many sequences of so many tokens starts."""
+    @contextmanager
+    def forward(self, sequences: int, length: int) -> Iterator[None]:
+        """A forward of so many sequences of so many tokens; it may end early."""
         self.sequences, self.length = sequences, length
         self.all_sequences += sequences
         self.seen.clear()
+        self.called.clear()
+        try:
+            yield
+        except Heard:
+            return
+        if set(self.called) == set(self.make) and not any(map(is_routed, self.make)):
+            self.orders.setdefault(self.make, list(self.called))
 
     def _hook(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -69,6 +95,9 @@ class Listener:
                 self._count_routed(name, args[0])
             else:
                 self._count(name, args[0])
+            self.called.append(name)
+            if self.called == self.orders.get(self.make):
+                raise Heard
 
         return hook
 

@@ -28,19 +28,22 @@ def resident(block: nn.Module) -> Iterator[nn.Module]:
 class Sequences:
     """Input ids, the hidden states that they have become, and every block's own arguments.
 
+    `blocks`: their name in the model, and they. `batches`: input ids (sequences, tokens).
+
     Where the device's memory does not do, micro-batches are halved, down to one sequence.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        members: nn.ModuleList,
+        blocks: tuple[str, nn.ModuleList],
         batches: list[Tensor],
         states: States | None = None,
         fetch: Fetch = resident,
         on_halved: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self.model, self.members, self.batches, self.fetch = model, members, batches, fetch
+        self.model, self.batches, self.fetch = model, batches, fetch
+        self.name, self.blocks = blocks
         device = batches[0].device if batches else torch.device("cpu")
         self.states = States(device) if states is None else states
         self._calls: list[list[Call]] = []  # by block and micro-batch; empty: to be captured
@@ -112,4 +115,4 @@ class Sequences:
         return self._calls[index]
 
     def _capture(self, keep: Callable[[Tensor], None]) -> list[list[Call]]:
-        return capture(self.model, self.members, self.batches, keep, self.fetch)
+        return capture(self.model, self.blocks, self.batches, keep, self.fetch)

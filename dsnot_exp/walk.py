@@ -2,9 +2,9 @@
 
     inputs of block 0, and every block's own arguments      one forward of the model without blocks
     for each block:
-        calibrate   forward with hooks: statistics of each linear's input
+        calibrate   forward with hooks, up to its last linear: statistics of each linear's input
         solve       prune, refine: the block's linears become sparse
-        propagate   forward of the sparse block: the inputs of the next
+        propagate   forward of the sparse block: the inputs of the next; the last block has none
 
 Blocks of one model differ in their arguments (sliding and full attention alternate), so each is
 replayed with what the model's own forward gave to it.
@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dsnot_exp.listen import Listener
+from dsnot_exp.listen import Listener, Orders
 from dsnot_exp.models.linears import Linear, linears
 from dsnot_exp.ranks import ALONE, Ranks
-from dsnot_exp.sequences import Fetch, Sequences, resident
-from dsnot_exp.states import States
+from dsnot_exp.sequences import Sequences
 from dsnot_exp.statistics import InputStatistics
 
 
@@ -58,7 +57,8 @@ class Keeper(Protocol):
         """Whether `sequences` now hold what came out of the last finished block."""
 
     def keep(self, block: Block, solved: Any, sequences: Sequences) -> None:
-        """A block is solved and `sequences` are past it. May go on in the background."""
+        """A block is solved and `sequences` are past it, unless it is the last. May go on in the
+        background."""
 
     def settle(self) -> None:
         """What was given to `keep` is safe."""
@@ -84,70 +84,64 @@ def _untimed(phase: str) -> Iterator[None]:
 
 @torch.no_grad()
 def walk(
-    model: nn.Module,
-    blocks: tuple[str, nn.ModuleList],
-    batches: list[Tensor],
+    sequences: Sequences,
     solver: Solver,
     dense: Sequence[str] = (),
-    fetch: Fetch = resident,
+    keeper: Keeper | None = None,
     on_block: Callable[[], None] = lambda: None,
     timed: Callable[[str], AbstractContextManager[None]] = _untimed,
-    states: States | None = None,
-    keeper: Keeper | None = None,
-    on_halved: Callable[[int], None] = lambda size: None,
     ranks: Ranks = ALONE,
-) -> States:
+) -> None:
     """Solve every block in order, each on the outputs of the sparse ones before it.
 
-    `batches`: input ids (sequences, tokens). `dense`: globs of linears that stay as they are.
-    Returns the last block's outputs (sequences, tokens, hidden), one per batch.
+    `dense`: globs of linears that stay as they are.
     """
-    name, members = blocks
-    keeper = keeper or Forgetful()
-    sequences = Sequences(model, members, batches, states, fetch, on_halved)
-    with timed("calibrate"):
-        sequences.enter()
-        replays = not keeper.recall(sequences)
-    for index, member in enumerate(members):
+    keeper, orders = keeper or Forgetful(), Orders()
+    last, replays = len(sequences.blocks) - 1, False
+    if keeper.finished <= last:
+        with timed("calibrate"):
+            sequences.enter()
+            replays = not keeper.recall(sequences)
+    for index, member in enumerate(sequences.blocks):
         if index < keeper.finished and not replays:
             on_block()
             continue
         with ExitStack() as fetched:
             with timed("load"):
-                module = fetched.enter_context(fetch(member))
+                module = fetched.enter_context(sequences.fetch(member))
             solved = None
             if index >= keeper.finished:
-                block = Block(index, f"{name}.{index}", module, linears(module, dense))
+                block = Block(index, f"{sequences.name}.{index}", module, linears(module, dense))
                 statistics: dict[str, InputStatistics] = {}
                 if solver.needs:
                     with timed("calibrate"):
-                        statistics = calibrate(block, sequences, solver.needs, ranks)
+                        statistics = calibrate(block, sequences, solver.needs, orders, ranks)
                 solved = solver(block, statistics)
                 del statistics
                 with timed("keep"):
                     keeper.settle()
-            with timed("calibrate"):
-                sequences.propagate(index, module)
+            if index < last:
+                with timed("calibrate"):
+                    sequences.propagate(index, module)
             if index >= keeper.finished:
                 with timed("keep"):
                     keeper.keep(block, solved, sequences)
         on_block()
     with timed("keep"):
         keeper.settle()
-    return sequences.states
 
 
 def calibrate(
-    block: Block, sequences: Sequences, needs: frozenset[str], ranks: Ranks
+    block: Block, sequences: Sequences, needs: frozenset[str], orders: Orders, ranks: Ranks
 ) -> dict[str, InputStatistics]:
     """The statistics of every linear's input over all sequences; shared where inputs are shared."""
     total = sum(ranks.gather(sequences.count))
 
     def listen() -> Listener:
-        with Listener(block.name, block.linears, needs, total) as listener:
+        with Listener(block.name, block.linears, needs, total, orders) as listener:
             for states, call in sequences.at(block.index):
-                listener.begin(*states.shape[:2])
-                call.replay(block.module, states)
+                with listener.forward(*states.shape[:2]):
+                    call.replay(block.module, states)
         return listener
 
     return sequences.fitting(listen).finish(ranks)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dsnot_exp.sequences import Sequences
 from dsnot_exp.solve import BlockSolver
 from tests.command import Command, Outcome, toy_arguments
 
@@ -51,7 +52,8 @@ def stopped(command: Command, stop_after: list[int], blocks: int, *words: str) -
     state = command.folder / "run" / "state"
     deadline = time.monotonic() + 10
     last = f"{(blocks - 1) % 3:05d}.json"  # which a thread may be writing
-    while state.exists() and not any(state.rglob(last)) and time.monotonic() < deadline:
+    while blocks % 3 and state.exists() and not any(state.rglob(last)):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     return state
 
@@ -168,8 +170,11 @@ def test_what_was_measured_of_the_sparse_model_is_not_measured_again(
     monkeypatch.setattr(suite, "perplexity", second_fails)
     with pytest.raises(Stopped):
         command(*words, texts)
+    passed, enter = [], Sequences.enter
+    monkeypatch.setattr(Sequences, "enter", lambda self: (passed.append(1), enter(self)))
     again = command(*words, texts)
     assert len(measured) == 3
+    assert not passed  # every block is solved: no sequence goes through any
     assert again.result["reused"] == []
     like(again, command(*words, texts, run="whole"))
 

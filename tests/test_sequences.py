@@ -12,10 +12,9 @@ from dsnot_exp.errors import RunError
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.states import States, choose_place
 from dsnot_exp.statistics import MOMENTS
-from dsnot_exp.walk import walk
 from tests.command import Command, toy_arguments
 from tests.families import build, tokens
-from tests.test_walk import Watch
+from tests.walking import Watch, walked
 
 CPU = torch.device("cpu")
 BATCHES = [tokens(4, 12, seed=1), tokens(3, 12, seed=2)]
@@ -41,18 +40,13 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_no_statistic(
 ) -> None:
     told: list[int] = []
     plenty, little = build("llama"), build("llama")
-    expected = walk(plenty, find_blocks(plenty), list(BATCHES), usual := Watch(MOMENTS))
+    expected = walked(plenty, BATCHES, usual := Watch(MOMENTS))
     small_memory(little, most, 1, after)
-    found = walk(
-        little,
-        find_blocks(little),
-        list(BATCHES),
-        cramped := Watch(MOMENTS),
-        states=States(CPU, place),
-        on_halved=told.append,
-    )
+    states = States(CPU, place)
+    cramped = Watch(MOMENTS)
+    found = walked(little, BATCHES, cramped, states=states, on_halved=told.append)
     assert told == halved
-    torch.testing.assert_close(torch.cat(list(found)), torch.cat(list(expected)))
+    torch.testing.assert_close(torch.cat(found), torch.cat(expected))
     for block, statistics in usual.seen.items():
         for name, own in statistics.items():
             other = cramped.seen[block][name]
@@ -65,7 +59,7 @@ def test_out_of_memory_with_one_sequence_says_what_to_do() -> None:
     model = build("llama")
     small_memory(model, 0, 0)
     with pytest.raises(RunError, match=r"calib\.seqlen"):
-        walk(model, find_blocks(model), list(BATCHES), Watch(MOMENTS))
+        walked(model, BATCHES, Watch(MOMENTS))
 
 
 @pytest.mark.parametrize("place", ["device", "memory", "disk"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,20 +14,11 @@ from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.patterns import Unstructured
 from dsnot_exp.prune import SparseGPT
+from dsnot_exp.sequences import Sequences
 from dsnot_exp.statistics import GRAM, MOMENTS, SAMPLE, Accumulator, InputStatistics
 from dsnot_exp.walk import Block, walk
 from tests.families import BLOCKS, EAGER_ONLY, FAMILIES, build, tokens
-
-
-@dataclass
-class Watch:
-    """A solver that leaves the block alone and keeps what it was shown."""
-
-    needs: frozenset[str] = frozenset()
-    seen: dict[str, dict] = field(default_factory=dict)
-
-    def __call__(self, block: Block, statistics: dict) -> None:
-        self.seen[block.name] = statistics
+from tests.walking import Watch, walked
 
 
 def last_block_output(model: nn.Module, blocks: nn.ModuleList, ids: torch.Tensor) -> torch.Tensor:
@@ -46,31 +37,44 @@ CASES = [(f, a) for f in FAMILIES for a in ("sdpa", "eager") if a == "eager" or 
 def test_walking_equals_the_models_own_forward(family: str, attention: str) -> None:
     model = build(family, attention)
     batches = [tokens(2, 20, seed=1), tokens(1, 20, seed=2)]
-    name, blocks = find_blocks(model, BLOCKS.get(family))
-    outputs = walk(model, (name, blocks), batches, Watch(MOMENTS))
+    blocks = find_blocks(model, BLOCKS.get(family))[1]
+    outputs = walked(model, batches, Watch(MOMENTS), blocks=BLOCKS.get(family))
     for ids, output in zip(batches, outputs, strict=True):
         expected = last_block_output(model, blocks, ids)
         torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_blocks_run_twice_per_batch_plus_once_per_class_to_learn_its_return_type() -> None:
-    model, counts = build("llama"), [0, 0, 0]
-    for index, block in enumerate(find_blocks(model)[1]):
+def counted(model: nn.Module, path: str) -> list[int]:
+    """How often each block has called what lies at `path` in it, from now on."""
+    blocks = find_blocks(model)[1]
+    counts = [0] * len(blocks)
+    for index, block in enumerate(blocks):
 
         def count(*_: object, index: int = index) -> None:
             counts[index] += 1
 
-        block.self_attn.register_forward_hook(count)
+        block.get_submodule(path).register_forward_hook(count)
+    return counts
+
+
+def test_blocks_run_twice_per_batch_but_for_what_nobody_needs() -> None:
+    """One more run per class to learn what it returns. The last block's outputs are needed by
+    nobody, and what its last linear makes of its inputs by no statistic: only the first forward
+    runs to its end, which tells which linear is the last."""
+    model = build("llama")
+    attention, last = counted(model, "self_attn"), counted(model, "mlp.down_proj")
     batches = [tokens(2, 8, seed=s) for s in range(4)]
-    walk(model, find_blocks(model), batches, Watch(MOMENTS))
-    assert counts == [2 * 4 + 1, 2 * 4, 2 * 4]
+    walk(Sequences(model, find_blocks(model), batches), Watch(MOMENTS))
+    assert attention == [1 + 4 + 4, 4 + 4, 4]
+    assert last == [1 + 1 + 4, 4, 0]
 
 
 def test_without_statistics_a_block_runs_once_per_batch() -> None:
-    model, count = build("llama"), []
-    find_blocks(model)[1][1].self_attn.register_forward_hook(lambda *_: count.append(1))
-    walk(model, find_blocks(model), [tokens(2, 8), tokens(2, 8)], Watch())
-    assert len(count) == 2
+    model = build("llama")
+    attention = counted(model, "self_attn")
+    batches = [tokens(2, 8), tokens(2, 8)]
+    walk(Sequences(model, find_blocks(model), batches), Watch())
+    assert attention == [1 + 2, 2, 0]
 
 
 @pytest.mark.parametrize("family", ["llama-gqa", "opt", "gpt2", "falcon", "phi3", "mixtral"])
@@ -91,7 +95,7 @@ def test_statistics_of_every_linear_are_those_of_its_own_input(family: str) -> N
     for handle in handles:
         handle.remove()
     watch = Watch(MOMENTS | {GRAM})
-    walk(model, find_blocks(model), batches, watch, ["mlp.experts"])
+    walked(model, batches, watch, ["mlp.experts"])
     for index in range(len(blocks)):
         for linear, found in watch.seen[f"{name}.{index}"].items():
             x = torch.cat(inputs[f"{name}.{index}.{linear}"])
@@ -108,7 +112,7 @@ def test_each_distinct_input_is_counted_once(monkeypatch: pytest.MonkeyPatch) ->
         Accumulator, "update", lambda self, x, n: (counted.append(x.shape), update(self, x, n))
     )
     model = build("llama")
-    walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
+    walked(model, [tokens(1, 8)], Watch(MOMENTS))
     assert len(counted) == 3 * 4  # qkv, o, gate and up, down
 
 
@@ -117,9 +121,9 @@ def test_one_gram_matrix_per_input_and_forward(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(statistics, "add_gram", lambda g, x: (counted.append(x.shape), add(g, x)))
     model = build("llama")
     batches = [tokens(2, 8, seed=s) for s in range(3)]
-    walk(model, find_blocks(model), batches, Watch(frozenset({GRAM, SAMPLE})))
+    walked(model, batches, Watch(frozenset({GRAM, SAMPLE})))
     assert len(counted) == 3 * 4 * 3  # blocks, distinct inputs, batches
-    walk(model, find_blocks(model), batches, Watch(MOMENTS | {SAMPLE}))
+    walked(model, batches, Watch(MOMENTS | {SAMPLE}))
     assert len(counted) == 3 * 4 * 3
 
 
@@ -136,7 +140,7 @@ def test_one_factorisation_per_input(monkeypatch: pytest.MonkeyPatch) -> None:
                 SparseGPT()(linear.weight, statistics[name], Unstructured(0.5), False)
 
     model = build("llama")
-    walk(model, find_blocks(model), [tokens(2, 8, seed=s) for s in range(3)], Surgeon())
+    walked(model, [tokens(2, 8, seed=s) for s in range(3)], Surgeon())
     assert len(counted) == 3 * 4
 
 
@@ -145,7 +149,7 @@ def test_the_sample_depends_on_no_batch_size(family: str) -> None:
     ids, seen = tokens(6, 50), []
     for size in (1, 4, 6):
         model, watch = build(family), Watch(frozenset({SAMPLE}))
-        walk(model, find_blocks(model), list(ids.split(size)), watch)
+        walked(model, list(ids.split(size)), watch)
         seen.append(watch.seen)
     for name, found in seen[0].items():
         for linear, one in found.items():
@@ -166,10 +170,10 @@ def test_the_next_block_sees_the_sparse_one() -> None:
 
     model, sparse = build("llama"), build("llama")
     ids = tokens(2, 12)
-    walk(model, find_blocks(model), [ids], zero := Zero(MOMENTS))
+    walked(model, [ids], zero := Zero(MOMENTS))
     for linear in linears(sparse.model.layers[0]).values():
         linear.weight.zero_()
-    walk(sparse, find_blocks(sparse), [ids], watch := Watch(MOMENTS))
+    walked(sparse, [ids], watch := Watch(MOMENTS))
     first = "self_attn.q_proj"
     for name in ("model.layers.0", "model.layers.1"):
         assert torch.equal(zero.seen[name][first].mean, watch.seen[name][first].mean)
@@ -177,7 +181,7 @@ def test_the_next_block_sees_the_sparse_one() -> None:
 
 def test_hooks_and_forwards_are_gone_afterwards() -> None:
     model = build("llama")
-    walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
+    walked(model, [tokens(1, 8)], Watch(MOMENTS))
     for module in model.modules():
         assert not module._forward_pre_hooks
         assert "forward" not in module.__dict__
@@ -187,7 +191,7 @@ def test_nan_activations_name_the_layer() -> None:
     model = build("llama")
     model.model.layers[1].input_layernorm.weight.fill_(torch.nan)
     with pytest.raises(RunError, match=r"model\.layers\.1\.self_attn\.q_proj.*NaN"):
-        walk(model, find_blocks(model), [tokens(1, 8)], Watch(MOMENTS))
+        walked(model, [tokens(1, 8)], Watch(MOMENTS))
 
 
 def test_a_model_without_known_blocks_is_refused_by_name_with_the_remedy() -> None:

@@ -29,6 +29,7 @@ from dsnot_exp.models.checkpoint import hollow
 from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import empty
 from dsnot_exp.plan import Plan, make_plan
+from dsnot_exp.sequences import Sequences
 from dsnot_exp.solve import BlockSolver
 from dsnot_exp.states import States, choose_place
 from dsnot_exp.track.clock import Clock
@@ -126,10 +127,10 @@ def measured(made: Made, plan: Plan, options: Any) -> list[str]:
         passed = time.perf_counter() - clock.start
         print(f"{passed:.1f} s: {len(solver.records)} layers solved", file=sys.stderr, flush=True)
 
-    walk(
-        made.model, (made.name, made.blocks), list(ids.split(per_forward(options.tokens))), solver,
-        fetch=made.fetch, on_block=report, timed=clock, states=states,
-    )  # fmt: skip
+    batches = list(ids.split(per_forward(options.tokens)))
+    blocks = (made.name, made.blocks)
+    sequences = Sequences(made.model, blocks, batches, states, made.fetch)
+    walk(sequences, solver, on_block=report, timed=clock)
     seconds, memory = clock.timing(), clock.memory()
     # To learn what a block returns the first one is made once more, on calibration's time.
     extra = sum(made.making[:-count])

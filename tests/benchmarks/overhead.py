@@ -24,7 +24,7 @@ from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.loading import DTYPES
 from dsnot_exp.plan import Plan, make_plan
-from dsnot_exp.sequences import resident
+from dsnot_exp.sequences import Sequences, resident
 from dsnot_exp.solve import BlockSolver
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.walk import walk
@@ -129,7 +129,7 @@ def solve(model: Any, batches: list[Tensor], plan: Plan) -> dict[str, float]:
     """Make the model sparse, as an experiment does; seconds by phase."""
     clock = Clock(plan.device)
     solver = BlockSolver(plan, plan.refiner is not None, clock)
-    walk(model, find_blocks(model), batches, solver, timed=clock)
+    walk(Sequences(model, find_blocks(model), batches), solver, timed=clock)
     return clock.timing()
 
 

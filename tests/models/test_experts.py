@@ -12,10 +12,9 @@ from torch.nn.functional import linear
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import is_experts, linears
 from dsnot_exp.statistics import GRAM, MOMENTS
-from dsnot_exp.walk import walk
 from tests.command import Command, masked_weights, toy_arguments
 from tests.families import build, tokens
-from tests.test_walk import Watch
+from tests.walking import Watch, walked
 
 
 def routed(model: nn.Module, batches: list[Tensor]) -> dict[str, list[Tensor]]:
@@ -51,7 +50,7 @@ def test_statistics_of_every_expert_are_those_of_its_own_tokens(family: str) -> 
     seen = routed(build(family), batches)
     model, watch = build(family), Watch(MOMENTS | {GRAM})
     before = model.config._experts_implementation
-    walk(model, find_blocks(model), batches, watch)
+    walked(model, batches, watch)
     assert model.config._experts_implementation == before
     found = {f"{b}.{n}": s for b, block in watch.seen.items() for n, s in block.items()}
     assert {n for n in found if ".experts." in n} <= set(seen)
