@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,26 @@ from dsnot_exp.solve import BlockSolver
 from tests.command import Command, Outcome, toy_arguments
 
 PRUNED = ["eval.baselines=[pruned]", "save=true"]
+Undisturbed = Callable[..., Outcome]
 WAYS = {"memory": [], "streamed": ["model.streaming=true"]}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return toy_arguments(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Undisturbed:
+    """`undisturbed(command, *words)`: what a run that nothing stops comes to; run once."""
+    found: dict[tuple[str, ...], Outcome] = {}
+
+    def run(command: Command, *words: str) -> Outcome:
+        if words not in found:
+            found[words] = command(*words, run="whole")
+        return found[words]
+
+    return run
 
 
 class Stopped(BaseException):
@@ -67,10 +87,15 @@ def like(a: Outcome, b: Outcome) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5])
 def test_a_stopped_run_goes_on_where_it_was(
-    way: str, blocks: int, command: Command, stop_after: list[int], tmp_path: Path
+    way: str,
+    blocks: int,
+    command: Command,
+    stop_after: list[int],
+    toy: list[str],
+    undisturbed: Undisturbed,
 ) -> None:
-    words = [*toy_arguments(tmp_path), *PRUNED, *WAYS[way]]
-    whole = command(*words, run="whole")
+    words = [*toy, *PRUNED, *WAYS[way]]
+    whole = undisturbed(command, *words)
     state = stopped(command, stop_after, blocks, *words)
     stage, done = ("pruned", blocks) if blocks < 3 else ("refined", blocks - 3)
     solved = []
@@ -91,10 +116,15 @@ def test_a_stopped_run_goes_on_where_it_was(
 @pytest.mark.parametrize("damaged", ["weights", "masks", "states", "entry", "states gone"])
 @pytest.mark.parametrize("way", WAYS)
 def test_damage_is_named_and_nothing_whole_is_done_again(
-    way: str, damaged: str, command: Command, stop_after: list[int], tmp_path: Path
+    way: str,
+    damaged: str,
+    command: Command,
+    stop_after: list[int],
+    toy: list[str],
+    undisturbed: Undisturbed,
 ) -> None:
-    words = [*toy_arguments(tmp_path), *WAYS[way]]
-    whole = command(*words, run="whole")
+    words = [*toy, *WAYS[way]]
+    whole = undisturbed(command, *words)
     state = stopped(command, stop_after, 2, *words) / "refined"
     file = {
         "weights": state / "model" / "model-00002-of-00004.safetensors",
@@ -118,38 +148,35 @@ def test_damage_is_named_and_nothing_whole_is_done_again(
 
 
 def test_resume_false_starts_over_and_never_keeps_nothing(
-    command: Command, stop_after: list[int], tmp_path: Path
+    command: Command, stop_after: list[int], toy: list[str]
 ) -> None:
-    words = toy_arguments(tmp_path)
-    stopped(command, stop_after, 2, *words)
+    stopped(command, stop_after, 2, *toy)
     stop_after[:] = [10**9]
-    assert "going on" not in command(*words, "resume=false").out
+    assert "going on" not in command(*toy, "resume=false").out
     assert 10**9 - stop_after[0] == 3
-    assert not stopped(command, stop_after, 2, *words, "resume=never", "rerun=true").exists()
+    assert not stopped(command, stop_after, 2, *toy, "resume=never", "rerun=true").exists()
 
 
 def test_a_run_killed_after_its_last_word_leaves_nothing(
-    command: Command, stop_after: list[int], tmp_path: Path
+    command: Command, stop_after: list[int], toy: list[str]
 ) -> None:
-    words = toy_arguments(tmp_path)
-    state = stopped(command, stop_after, 2, *words)
-    left = shutil.copytree(state, tmp_path / "left")
-    command(*words)
+    state = stopped(command, stop_after, 2, *toy)
+    left = shutil.copytree(state, command.folder / "left")
+    command(*toy)
     shutil.copytree(left, state)
-    assert "going on" not in command(*words, "rerun=true").out
+    assert "going on" not in command(*toy, "rerun=true").out
     shutil.copytree(left, state)
-    assert "already finished" in command(*words).out
+    assert "already finished" in command(*toy).out
     assert not state.exists()
 
 
 def test_another_configuration_in_the_same_folder_starts_over(
-    command: Command, stop_after: list[int], tmp_path: Path
+    command: Command, stop_after: list[int], toy: list[str]
 ) -> None:
-    words = toy_arguments(tmp_path)
-    stopped(command, stop_after, 2, *words)
-    other = command(*words, "sparsity=0.7")
+    stopped(command, stop_after, 2, *toy)
+    other = command(*toy, "sparsity=0.7")
     assert "going on" not in other.out
-    like(other, command(*words, "sparsity=0.7", run="other"))
+    like(other, command(*toy, "sparsity=0.7", run="other"))
 
 
 def test_what_was_measured_of_the_sparse_model_is_not_measured_again(
@@ -183,9 +210,14 @@ def test_what_was_measured_of_the_sparse_model_is_not_measured_again(
     ("error", "said"), [(28, "No space left on device"), (30, "Read-only file system")]
 )
 def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_kept(
-    error: int, said: str, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    error: int,
+    said: str,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    toy: list[str],
+    undisturbed: Undisturbed,
 ) -> None:
-    words, fsync, synced = toy_arguments(tmp_path), os.fsync, []
+    fsync, synced = os.fsync, []
 
     def full(handle: int) -> None:
         synced.append(handle)
@@ -194,31 +226,31 @@ def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_kept(
         fsync(handle)
 
     monkeypatch.setattr("os.fsync", full)
-    failed = command(*words)
+    failed = command(*toy)
     assert failed.code == 1
-    assert f"{tmp_path}/run/state" in failed.err
+    assert f"{command.folder}/run/state" in failed.err
     assert said in failed.err
     assert "resume=never" in failed.err
     assert len(failed.err.splitlines()) == 1
     monkeypatch.setattr("os.fsync", fsync)
-    again = command(*words)
+    again = command(*toy)
     assert "going on at block" in again.out
-    like(again, command(*words, run="whole"))
+    like(again, undisturbed(command, *toy))
 
 
 def test_too_little_room_is_said_before_anything_starts(
-    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    command: Command, monkeypatch: pytest.MonkeyPatch, toy: list[str]
 ) -> None:
     monkeypatch.setattr("dsnot_exp.state.free_bytes", lambda folder: 1000)
-    done = command(*toy_arguments(tmp_path))
+    done = command(*toy)
     assert done.code == 1
     assert "resume=never" in done.err
     assert "GiB free" in done.err
-    assert command(*toy_arguments(tmp_path), "resume=never").code == 0
+    assert command(*toy, "resume=never").code == 0
 
 
 def test_a_state_is_fsynced_before_its_block_counts(
-    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    command: Command, monkeypatch: pytest.MonkeyPatch, toy: list[str]
 ) -> None:
     """The entry names what is already whole on disk."""
     replace, order = os.replace, []
@@ -228,7 +260,7 @@ def test_a_state_is_fsynced_before_its_block_counts(
         replace(source, target)
 
     monkeypatch.setattr("os.replace", noted)
-    command(*toy_arguments(tmp_path))
+    command(*toy)
     first = order.index("00000.json")
     assert {"model-00001-of-00004.safetensors", "00000.safetensors"} <= set(order[:first])
     assert order.count("00000.safetensors") == 2  # masks and states
