@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from dsnot_exp.calibration import calibration
 from dsnot_exp.errors import RunError
-from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.evaluate.suite import Suite
 from dsnot_exp.journal import Journal
 from dsnot_exp.measure import LayerRecord
@@ -22,16 +18,12 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.plan import STAGES, Plan
 from dsnot_exp.prepare import Inputs
-from dsnot_exp.sequences import Sequences
 from dsnot_exp.solve import BlockSolver
 from dsnot_exp.state import RunState
-from dsnot_exp.states import States, choose_place
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say
 from dsnot_exp.track.save import complete_folder, save_model
 from dsnot_exp.walk import walk
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -111,11 +103,10 @@ class Experiment:
         name = "refine" if refines and self.plan.refiner is not None else "prune"
         with (
             self.display.phase(name, len(model.blocks[1])) as display,
-            closing(self._states(model)) as states,
+            calibration(
+                self.plan, self.inputs.calibration, model, self.state.folder.parent
+            ) as sequences,
         ):
-            sequences = Sequences(
-                model.model, model.blocks, self._batches(), states, model.fetch, self._on_halved
-            )
             walk(
                 sequences,
                 solver,
@@ -135,24 +126,6 @@ class Experiment:
             )
         return solver
 
-    def _batches(self) -> list[Tensor]:
-        """This process's share of the calibration sequences, by micro-batches."""
-        calib, tokens = self.plan.config.calib, self.inputs.calibration
-        if tokens is None:
-            return []
-        size = calib.batch_size or per_forward(tokens.ids.shape[1])
-        share = tokens.ids[self.plan.ranks.share(len(tokens.ids))]
-        return [ids.to(self.plan.device) for ids in share.split(size)]
-
-    def _states(self, model: Placed) -> States:
-        tokens = self.inputs.calibration
-        config = model.model.config.get_text_config()
-        count = tokens.ids.numel() // self.plan.ranks.size if tokens is not None else 0
-        size = count * config.hidden_size * model.model.dtype.itemsize
-        place = choose_place(self.plan.config.calib.states, size, self.plan.device)
-        log.info("hidden states: %.2f GiB, kept in %s", size / 2**30, place)
-        return States(self.plan.device, place, self.state.folder.parent)
-
     def _journal(self, model: Placed, stage: str) -> Journal | None:
         """The state of this walk on disk; a model that comes from there goes back there."""
         if self.plan.config.resume == "never" and not isinstance(model, Streamed):
@@ -162,9 +135,6 @@ class Experiment:
         if journal.finished:
             say(f"going on at block {journal.finished} of {journal.count} ({stage})")
         return journal
-
-    def _on_halved(self, size: int) -> None:
-        say(f"out of memory on the device: going on with {size} calibration sequences at a time")
 
     def _remember(self, stage: str) -> None:
         if self.plan.config.resume != "never" and not self.suite.failed:

@@ -18,16 +18,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import xxhash
 from torch import Tensor
 
+from dsnot_exp.entry import Entry
 from dsnot_exp.errors import RunError
 from dsnot_exp.files import write_atomically
-from dsnot_exp.measure import LayerRecord
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest, write_shard
 from dsnot_exp.ranks import ALONE, Ranks
@@ -54,7 +52,6 @@ class Journal:
     on_note: Callable[[str], None] = lambda note: None
     finished: int = 0
     solved: list[Solved] = field(default_factory=list)
-    batch: int | None = None  # sequences per micro-batch at the last finished block
 
     def __post_init__(self) -> None:
         self.count = len(self.placed.blocks[1])
@@ -89,10 +86,10 @@ class Journal:
         if self.ranks.size > 1:
             return False
         path = self._states(self.finished - 1)
-        told = unsealed(self._entry(self.finished - 1).read_bytes())
-        if self.batch is not None and self.batch < sequences.size:
-            sequences.split(self.batch)
-        if not self._whole(path, told["states"], "the first block, which is only passed through"):
+        entry = Entry.read(self._entry(self.finished - 1))
+        if entry.batch < sequences.size:
+            sequences.split(entry.batch)
+        if not self._whole(path, entry.states, "the first block, which is only passed through"):
             return False
         shards = Shards([path])
         for i, name in enumerate(sorted(shards.entries)):
@@ -132,17 +129,12 @@ class Journal:
         states: Iterable[Tensor],
         size: int,
     ) -> None:
-        entry = {
-            "weights": write_shard(self._weights(index), tensors),
-            "masks": write_shard(self._masks(index), solved.masks),
-            "states": write_shard(
-                self._states(index), {f"{i:06d}": batch for i, batch in enumerate(states)}
-            ),
-            "batch": size,
-            "records": [asdict(record) for record in solved.records],
-            "notes": solved.notes,
-        }
-        write_atomically(self._entry(index), sealed(entry))
+        weights = write_shard(self._weights(index), tensors)
+        masks = write_shard(self._masks(index), solved.masks)
+        named_states = {f"{i:06d}": batch for i, batch in enumerate(states)}
+        kept = write_shard(self._states(index), named_states)
+        entry = Entry(weights, masks, kept, size, solved.records, solved.notes)
+        entry.write(self._entry(index))
         if index:
             self._states(index - 1).unlink(missing_ok=True)
 
@@ -152,19 +144,15 @@ class Journal:
         if not path.exists():
             return False
         try:
-            entry = unsealed(path.read_bytes())
-            records = [LayerRecord(**record) for record in entry["records"]]
-            told = {self._weights(index): entry["weights"], self._masks(index): entry["masks"]}
-            notes, self.batch = entry["notes"], entry["batch"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            entry = Entry.read(path)
+        except (OSError, ValueError, TypeError) as error:
             self.on_note(f"{path}: damaged ({error}); going on from block {index}")
             return False
-        if not all(
-            self._whole(file, expected, f"block {index}") for file, expected in told.items()
-        ):
+        told = {self._weights(index): entry.weights, self._masks(index): entry.masks}
+        if not all(self._whole(file, seal, f"block {index}") for file, seal in told.items()):
             return False
         masks = Shards([self._masks(index)])
-        self.solved.append(Solved(records, notes, masks.read(masks.entries)))
+        self.solved.append(Solved(entry.records, entry.notes, masks.read(masks.entries)))
         self.placed.restore(index, self._weights(index))
         return True
 
@@ -196,21 +184,6 @@ class Journal:
 
     def _states(self, index: int) -> Path:
         return self.folder / "states" / f"{index:05d}.safetensors"
-
-
-def sealed(entry: dict[str, Any]) -> bytes:
-    """JSON behind its own digest."""
-    text = json.dumps(entry).encode()
-    return xxhash.xxh3_128_hexdigest(text).encode() + b"\n" + text
-
-
-def unsealed(content: bytes) -> dict[str, Any]:
-    """Raises ValueError where the content is not what `sealed` gave."""
-    seal, _, text = content.partition(b"\n")
-    if xxhash.xxh3_128_hexdigest(text).encode() != seal:
-        raise ValueError("its bytes are not those that were written")
-    entry: dict[str, Any] = json.loads(text)
-    return entry
 
 
 @contextmanager

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from dsnot_exp.errors import RunError
+from dsnot_exp.expert_products import ExpertProducts
 from dsnot_exp.models.linears import Linear, is_routed
 from dsnot_exp.ranks import Ranks
 from dsnot_exp.statistics import Accumulator, InputStatistics
 
-PRODUCTS = (nn.functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__)
 SHARE, LEAST = 64, 128  # a sample is one token in 64, and 128 tokens at least
 
 # How a whole forward calls the linears of a block, by name: the same for blocks of one make.
@@ -168,41 +166,6 @@ class Listener:
                 f"{self.block}.{min(missing)}: saw no calibration input; raise calib.samples"
             )
         return {n: leaders[leader] for n, leader in self.leader.items() if leader in leaders}
-
-
-class ExpertProducts(TorchFunctionMode):
-    """Hears every product with an expert's slice of a 3-D parameter.
-
-    Experts run one after the other meanwhile (`eager`), whatever fused kernel they have.
-    """
-
-    def __init__(self, experts: dict[str, Linear], count: Callable[[str, Tensor], None]) -> None:
-        super().__init__()
-        self.names = {linear.weight.data_ptr(): name for name, linear in experts.items()}
-        configs: list[Any] = [expert.module.config for expert in experts.values()]
-        self.configs = {id(config): config for config in configs}
-        self.before = {key: c._experts_implementation for key, c in self.configs.items()}
-        self.count = count
-
-    def __enter__(self) -> ExpertProducts:
-        for config in self.configs.values():
-            config._experts_implementation = "eager"
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        for key, config in self.configs.items():
-            config._experts_implementation = self.before[key]
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func in PRODUCTS and len(args) > 1 and args[1].dim() == 2:
-            name = self.names.get(args[1].data_ptr())
-            if name is not None:
-                self.count(name, args[0])
-        return func(*args, **(kwargs or {}))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -1,0 +1,52 @@
+"""A run's calibration sequences, before the first block."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from dsnot_exp.data.tokens import Tokens
+from dsnot_exp.evaluate.batches import per_forward
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.plan import Plan
+from dsnot_exp.sequences import Sequences
+from dsnot_exp.states import States, choose_place
+from dsnot_exp.track.console import say
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def calibration(
+    plan: Plan, tokens: Tokens | None, placed: Placed, folder: Path
+) -> Iterator[Sequences]:
+    """This process's share; no sequences where no method asks for any. `folder`: where hidden
+    states go that memory does not hold."""
+    with closing(_states(plan, tokens, placed, folder)) as states:
+        batches = _batches(plan, tokens)
+        yield Sequences(placed.model, placed.blocks, batches, states, placed.fetch, _on_halved)
+
+
+def _batches(plan: Plan, tokens: Tokens | None) -> list[Tensor]:
+    if tokens is None:
+        return []
+    size = plan.config.calib.batch_size or per_forward(tokens.ids.shape[1])
+    share = tokens.ids[plan.ranks.share(len(tokens.ids))]
+    return [ids.to(plan.device) for ids in share.split(size)]
+
+
+def _states(plan: Plan, tokens: Tokens | None, placed: Placed, folder: Path) -> States:
+    config = placed.model.config.get_text_config()
+    count = tokens.ids.numel() // plan.ranks.size if tokens is not None else 0
+    size = count * config.hidden_size * placed.model.dtype.itemsize
+    place = choose_place(plan.config.calib.states, size, plan.device)
+    log.info("hidden states: %.2f GiB, kept in %s", size / 2**30, place)
+    return States(plan.device, place, folder)
+
+
+def _on_halved(size: int) -> None:
+    say(f"out of memory on the device: going on with {size} calibration sequences at a time")
