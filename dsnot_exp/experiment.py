@@ -107,12 +107,18 @@ class Experiment:
                 self.plan, self.inputs.calibration, model, self.state.folder.parent
             ) as sequences,
         ):
+
+            def on_block() -> None:
+                display.advance()
+                if self.plan.config.resume != "never":
+                    self.state.tick()
+
             walk(
                 sequences,
                 solver,
                 self.plan.config.model.dense,
                 journal,
-                display.advance,
+                on_block,
                 self.clock,
                 self.plan.ranks,
             )

@@ -37,32 +37,32 @@ def run_experiment(
     plan = make_plan(config)
     identity, ranks = config_hash(plan), plan.ranks
     with ranks.if_first(owned(folder, wait), True) as held:
+        state = RunState.of(folder, identity, Clock(plan.device), ranks)
         found = whole(folder, identity, config.save) if ranks.first and not config.rerun else None
         done, ours = ranks.of_first((found, held))
         if done is not None:
-            RunState.of(folder, identity, ranks).clear()  # of a run killed after its last word
+            state.clear()  # of a run killed after its last word
             say(f"already finished: {folder} (rerun=true runs it again)")
             show_result(done, folder)
             return done
         if not ours:
             say(f"left to another process: {folder}")
             return None
-        return _run(plan, identity, folder, command)
+        return _run(plan, identity, state, folder, command)
 
 
-def _run(plan: Plan, identity: str, folder: Path, command: str) -> dict[str, Any]:
-    config = plan.config
-    ranks = plan.ranks
+def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str) -> dict[str, Any]:
+    config, ranks, clock = plan.config, plan.ranks, state.clock
     (folder / NOTE).unlink(missing_ok=True)
     log.info("command: %s", command)
     log.info("configuration: %s", settled(plan))
-    clock, state = Clock(plan.device), RunState.of(folder, identity, ranks)
     with clock("load"):
         plan, inputs = prepare(plan)
     state.clear_if_before(written(folder))
     if plan.config.resume != "true":
         state.clear()
     if plan.config.resume != "never":
+        state.go_on()
         state.refuse_full_disk(inputs.state_bytes)
     with Display() as display:
         suite = Suite(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +18,32 @@ from dsnot_exp.journal import Journal, named
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import free_bytes
 from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import say
 
+log = logging.getLogger(__name__)
+
 NAME = "state"
+ACCOUNT = "account"
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class RunState:
-    """One walk's journal per stage, and what was measured of the sparse model.
+    """One walk's journal per stage, what was measured of the sparse model, and the time it took.
 
     identity: of the run; a state of another run, or of other code, is not used
     """
 
     folder: Path
     identity: str
+    clock: Clock
     ranks: Ranks = ALONE
 
     @classmethod
-    def of(cls, run_folder: Path, config_hash: str, ranks: Ranks) -> RunState:
+    def of(cls, run_folder: Path, config_hash: str, clock: Clock, ranks: Ranks) -> RunState:
         told = f"{config_hash} {code_fingerprint()} {ranks.size}"
-        return cls(run_folder / NAME, hashlib.sha256(told.encode()).hexdigest(), ranks)
+        return cls(run_folder / NAME, hashlib.sha256(told.encode()).hexdigest(), clock, ranks)
 
     def clear(self) -> None:
         self._remove(self.folder)
@@ -58,27 +64,27 @@ class RunState:
     def store(self, stage: str) -> Store:
         """Each measurement counts once it is made, also where the evaluation is interrupted."""
         common = {"run": self.identity, "stage": stage}
-        return Store(self.folder / "measured", common, ranks=self.ranks)
+        return Store(self.folder / "measured", common, ranks=self.ranks, on_kept=self.tick)
 
     def remember(self, stage: str, metrics: dict[str, Any]) -> None:
         """A stage is evaluated: its model is not needed again."""
-        told = {"identity": self.identity, "metrics": metrics}
-        if not self.ranks.first:
-            return
-        with named(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._stage(stage), json.dumps(told).encode())
+        self._write(stage, metrics)
 
     def recall(self, stage: str) -> dict[str, Any] | None:
-        return self.ranks.of_first(self._recall(stage) if self.ranks.first else None)
+        return self.ranks.of_first(self._read(stage) if self.ranks.first else None)
 
-    def _recall(self, stage: str) -> dict[str, Any] | None:
+    def tick(self) -> None:
+        """Something more is finished: note what the run has taken so far."""
         try:
-            told = json.loads(self._stage(stage).read_text("utf-8"))
-            metrics: dict[str, Any] = told["metrics"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return metrics if told["identity"] == self.identity else None
+            self._write(ACCOUNT, self.clock.account())
+        except RunError as error:  # a few seconds are no reason to end
+            log.warning("%s", error)
+
+    def go_on(self) -> None:
+        """Let the clock count what the processes took that this one takes over from."""
+        account = self._read(ACCOUNT)
+        if account is not None:
+            self.clock.go_on(account)
 
     def refuse_full_disk(self, needed: int) -> None:
         """Better now than in the middle of the night."""
@@ -101,5 +107,19 @@ class RunState:
             shutil.rmtree(folder, ignore_errors=True)
         self.ranks.wait()
 
-    def _stage(self, stage: str) -> Path:
-        return self.folder / f"{stage}.json"
+    def _write(self, name: str, told: dict[str, Any]) -> None:
+        if not self.ranks.first:
+            return
+        content = json.dumps({"identity": self.identity, "told": told}).encode()
+        with named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / f"{name}.json", content)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """What `_write` was given by this run, if it was."""
+        try:
+            content = json.loads((self.folder / f"{name}.json").read_text("utf-8"))
+            told: dict[str, Any] = content["told"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return told if content["identity"] == self.identity else None

@@ -104,6 +104,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     solved.append(10**9 - stop_after[0])
     like(again, whole)
     assert solved == [6 - blocks]
+    assert (whole.result["resumed"], again.result["resumed"]) == (0, 1)
     if done:
         assert f"going on at block {done} of 3 ({stage})" in again.out
     assert not state.exists()

@@ -25,12 +25,14 @@ class Store:
     folder: None keeps nothing
     fresh: measure again
     ranks: those who measure together; the first looks and keeps
+    on_kept: called when a measurement is on disk
     """
 
     folder: Path | None
     common: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
     ranks: Ranks = ALONE
+    on_kept: Callable[[], None] = lambda: None
 
     def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
         """What was measured before for the same `what` and True, or `measure()`, which is then
@@ -47,6 +49,7 @@ class Store:
         value = measure()
         if self.ranks.first:
             self._keep(path, key, value)
+            self.on_kept()
         return value, False
 
     def _look(self, path: Path) -> list[Any]:

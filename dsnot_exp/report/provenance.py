@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dsnot_exp.paths import beside_or_inside
-from dsnot_exp.report.read import Run
+from dsnot_exp.report.read import Run, number
 
 FACTS = {
     "git": "code", "device": "device", "threads": "threads", "python": "Python", "torch": "torch",
@@ -43,6 +43,9 @@ def warnings(runs: Sequence[Run], broken: Sequence[str]) -> list[str]:
     incomplete = sum(run.incomplete for run in runs)
     if incomplete:
         found.append(f"{_runs(incomplete)} incomplete: a part of the evaluation failed.")
+    resumed = sum(bool(number(run.result.get("resumed"))) for run in runs)
+    if resumed:
+        found.append(f"{_runs(resumed)} stopped and gone on: seconds are those of all processes.")
     if broken:
         count_ = f"{len(broken)} result file" + ("s" if len(broken) > 1 else "")
         found.append(
@@ -74,5 +77,5 @@ def _brief(value: str) -> str:
     return "-".join([commit[:12], *changed]) if whole else value
 
 
-def _runs(number: int) -> str:
-    return f"{number} run" + ("s" if number != 1 else "")
+def _runs(count: int) -> str:
+    return f"{count} run" + ("s" if count != 1 else "")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -14,12 +15,17 @@ PHASES = ("load", "calibrate", "prune", "refine", "reconstruct", "keep", "finetu
 
 
 class Clock:
-    """Adds up wall seconds by phase; a phase on a GPU ends when the GPU has finished."""
+    """Adds up wall seconds by phase; a phase on a GPU ends when the GPU has finished.
+
+    resumed: how often the run was stopped and went on; what its earlier processes took counts too
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.start = time.perf_counter()
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.resumed = 0
+        self._peaks = {"peak_rss_bytes": 0, "peak_device_bytes": 0}
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -42,4 +48,18 @@ class Clock:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         cuda = self.device.type == "cuda"
         on_device = torch.cuda.max_memory_allocated(self.device) if cuda else 0
-        return {"peak_rss_bytes": peak, "peak_device_bytes": on_device}
+        now = {"peak_rss_bytes": peak, "peak_device_bytes": on_device}
+        return {name: max(size, self._peaks[name]) for name, size in now.items()}
+
+    def account(self) -> dict[str, Any]:
+        """What the run has taken so far, for a later process to go on with."""
+        return {"timing_s": self.timing(), "memory": self.memory(), "resumed": self.resumed}
+
+    def go_on(self, account: dict[str, Any]) -> None:
+        """Count what an earlier process of the same run told with `account`."""
+        earlier = dict(account["timing_s"])
+        self.start -= earlier.pop("total")
+        for phase, seconds in earlier.items():
+            self.seconds[phase] += seconds
+        self._peaks = account["memory"]
+        self.resumed = account["resumed"] + 1

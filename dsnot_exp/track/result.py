@@ -106,8 +106,7 @@ def assemble(experiment: Experiment, identity: str, command: str) -> dict[str, A
         "failed": suite.failed,  # tasks, and why
         "reused": suite.reused,  # measured of the dense model by an earlier run
         "notes": experiment.solver.notes if experiment.solver else {},  # by layer
-        "timing_s": experiment.clock.timing(),
-        "memory": experiment.clock.memory(),
+        **experiment.clock.account(),
         "environment": environment(plan.device),
     }
     shared: dict[str, Any] = private(whole)

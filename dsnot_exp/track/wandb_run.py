@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -79,7 +80,7 @@ def mirror(options: WandbConfig, folder: Path, result: dict[str, Any], figure: P
     for older in folder.glob(f"wandb/offline-run-*-{wandb_id(result)}"):
         if older.name != kept.name:  # the same run, of an earlier time
             shutil.rmtree(older, ignore_errors=True)
-    return url or f"offline; to upload: wandb sync {kept}"
+    return url or f"offline; to upload: wandb sync {shlex.quote(str(kept))}"
 
 
 def wandb_id(result: dict[str, Any]) -> str:

@@ -38,7 +38,8 @@ def result(
         "sweep": "runs",
     }
     parts = {k: options.pop(k) for k in ("zero_shot", "reconstruction") if k in options}
-    top = {k: options.pop(k) for k in ("status", "timing_s", "memory", "command") if k in options}
+    kept = ("status", "timing_s", "memory", "command", "resumed")
+    top = {k: options.pop(k) for k in kept if k in options}
     environment = {"git": "a" * 40, "device": "cuda:0 (A)", "threads": 8, "torch": "2.13.0"}
     environment |= {k: options.pop(k) for k in tuple(environment) if k in options}
     for name, value in options.items():

@@ -107,6 +107,12 @@ def test_every_published_figure_stands_with_its_source(tmp_path: Path, report: C
         assert "6.2 (sparsegpt+dsnot) for llama-30b" in text
 
 
+def test_a_run_that_went_on_is_noted(tmp_path: Path, report: Command) -> None:
+    for resumed, noted in ((0, False), (2, True)):
+        made = report(fill(tmp_path / str(resumed), result(sweep="any", resumed=resumed)))
+        assert ("1 run stopped and gone on" in made.out) == noted
+
+
 def test_seeds_are_pooled_where_nothing_else_differs(tmp_path: Path, report: Command) -> None:
     values = [10.5, 10.6, 10.9]
     runs = [result(perplexity=v, seed=i, sweep="table1") for i, v in enumerate(values)]
