@@ -130,9 +130,14 @@ def start(folder: Path, words: list[str], patience: float | None) -> Start:
 
 
 def finished(folder: Path) -> dict[str, int]:
-    """Blocks that count as finished, by stage: none before them is missing."""
+    """Blocks that count as finished, by stage: none before them is missing. Those that a result
+    was written of since are that result's, and no run goes on from them."""
     found: dict[str, int] = {}
+    result = folder / "result.json"
+    written = result.stat().st_mtime if result.exists() else 0.0
     for first in folder.glob("state/*/00000.json"):
+        if first.stat().st_mtime < written:
+            continue
         present = ((first.parent / f"{i:05d}.json").exists() for i in count())
         found[first.parent.name] = sum(takewhile(bool, present))
     return found
