@@ -1,16 +1,15 @@
 """kill -9 at random moments: does a run that is started again end as if nothing had happened?
 
-    python -m tests.benchmarks.killing --kills 20                           the bundled model
-    python -m tests.benchmarks.killing --kills 20 --folder DIR model=local model.path=llama
+    python -m tests.benchmarks.killing --runs 20                            the bundled model
+    python -m tests.benchmarks.killing --runs 20 --folder DIR model=local model.path=llama
 
-Runs the command line of dsnot_exp once undisturbed, then again and again with the same options. A
-moment is drawn for each start, within the time that the undisturbed run took; a process that is
-still there then is killed. The masks_sha256 of one that ends before, or whose result was written
-already, is compared with that of the undisturbed run, and the next start runs it again. It goes on
-until there were so many kills and the last run has ended. Prints a line per start (how long it
-lived, how many blocks were finished on disk then, where it had gone on) and a Markdown table; exit
-code 1 where the masks are not always the same or a run fails. Resumed: starts that went on at a
-block; lost: starts that did not, and did anew what was finished.
+Runs the command line of dsnot_exp once undisturbed. Every other run has the same options and is
+killed at a random moment, within the time that the undisturbed one took; then the same command is
+given again, and killed again as long as a coin says so, until a result is there. Its masks_sha256
+is compared with that of the undisturbed run. Prints a line per start (how long it lived, how many
+blocks were finished on disk then, where it had gone on) and a Markdown table; exit code 1 where the
+masks are not always the same or a run fails. Resumed: starts that went on at a block; lost: starts
+that did not, and did anew what was finished.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -75,29 +75,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dsnot-exp-killing-") as temporary:
         folder = Path(options.folder or temporary).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        words = [*DEFAULTS, *options.options]
         whole = start(folder / "whole", ["rerun=true", "resume=false", *words], None)
         print(f"undisturbed: {whole.seconds:.2f} s, masks {whole.masks}", flush=True)
         chance, starts = random.Random(options.seed), list[Start]()
-        kills = 0
-        while kills < options.kills or starts[-1].killed:
-            patience = chance.uniform(0, whole.seconds) if kills < options.kills else None
-            starts.append(start(folder / "killed", ["rerun=true", *words], patience))
-            kills += starts[-1].killed
-            print(f"start {len(starts)}: {starts[-1].told()}", flush=True)
-    masks = {one.masks for one in (whole, *starts) if one.masks is not None}
-    ended = sum(not one.killed for one in (whole, *starts))
-    resumed, lost = sum(bool(one.resumed) for one in starts), sum(one.lost for one in starts)
-    head = ["run", "kills", "runs that ended", "distinct masks_sha256", "resumed starts", "lost"]
-    figures = [kills, ended, len(masks), resumed, lost]
+        for number in range(1, options.runs + 1):
+            for one in killed(folder / "killed", ["rerun=true", *words], whole.seconds, chance):
+                starts.append(one)
+                print(f"run {number}: {one.told()}", flush=True)
+    masks = [one.masks for one in starts if one.masks is not None]
+    distinct = len({whole.masks, *masks})
+    kills, resumed = sum(one.killed for one in starts), sum(bool(one.resumed) for one in starts)
+    head = ["run", "kills", "results", "distinct masks_sha256", "resumed starts", "lost"]
+    figures = [kills, len(masks), distinct, resumed, sum(one.lost for one in starts)]
     name = " ".join(options.options) or "bundled model"
     print("\n" + table(head, [[name, *map(str, figures)]]))
-    sys.exit(len(masks) != 1)
+    sys.exit(distinct != 1)
+
+
+def killed(folder: Path, words: list[str], most: float, chance: random.Random) -> Iterator[Start]:
+    """The starts of one run: killed at least once, the last one leaves a result."""
+    kills, masks = 0, None
+    while kills == 0 or masks is None:
+        again = kills == 0 or chance.random() < 0.5
+        one = start(folder, words, chance.uniform(0, most) if again else None)
+        kills, masks = kills + one.killed, one.masks
+        yield one
 
 
 def arguments() -> Any:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--folder", help="where the runs are kept; else they are temporary")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("options", nargs="*", help="options of dsnot_exp")
