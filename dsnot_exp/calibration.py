@@ -26,8 +26,8 @@ def calibration(
 ) -> Iterator[Sequences]:
     """This process's share; no sequences where no method asks for any. `folder`: where hidden
     states go that memory does not hold."""
-    with closing(_states(plan, tokens, placed, folder)) as states:
-        batches = _batches(plan, tokens)
+    batches = _batches(plan, tokens)
+    with closing(_states(plan, batches, placed, folder)) as states:
         yield Sequences(placed.model, placed.blocks, batches, states, placed.fetch, _on_halved)
 
 
@@ -39,10 +39,9 @@ def _batches(plan: Plan, tokens: Tokens | None) -> list[Tensor]:
     return [ids.to(plan.device) for ids in share.split(size)]
 
 
-def _states(plan: Plan, tokens: Tokens | None, placed: Placed, folder: Path) -> States:
+def _states(plan: Plan, batches: list[Tensor], placed: Placed, folder: Path) -> States:
     config = placed.model.config.get_text_config()
-    count = tokens.ids.numel() // plan.ranks.size if tokens is not None else 0
-    size = count * config.hidden_size * placed.model.dtype.itemsize
+    size = sum(ids.numel() for ids in batches) * config.hidden_size * placed.model.dtype.itemsize
     place = choose_place(plan.config.calib.states, size, plan.device)
     log.info("hidden states: %.2f GiB, kept in %s", size / 2**30, place)
     return States(plan.device, place, folder)

@@ -107,18 +107,12 @@ class Experiment:
                 self.plan, self.inputs.calibration, model, self.state.folder.parent
             ) as sequences,
         ):
-
-            def on_block() -> None:
-                display.advance()
-                if self.plan.config.resume != "never":
-                    self.state.tick()
-
             walk(
                 sequences,
                 solver,
                 self.plan.config.model.dense,
                 journal,
-                on_block,
+                display.advance,
                 self.clock,
                 self.plan.ranks,
             )
@@ -133,17 +127,15 @@ class Experiment:
         return solver
 
     def _journal(self, model: Placed, stage: str) -> Journal | None:
-        """The state of this walk on disk; a model that comes from there goes back there."""
-        if self.plan.config.resume == "never" and not isinstance(model, Streamed):
-            return None
+        """The state of this walk on disk, if it has any."""
         with self.clock("load"):
             journal = self.state.journal(stage, model)
-        if journal.finished:
+        if journal is not None and journal.finished:
             say(f"going on at block {journal.finished} of {journal.count} ({stage})")
         return journal
 
     def _remember(self, stage: str) -> None:
-        if self.plan.config.resume != "never" and not self.suite.failed:
+        if not self.suite.failed:
             self.state.remember(stage, self.suite.of(stage))
         self.state.forget_walk(stage)
 

@@ -1,19 +1,34 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and those that only their own run believes."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Whoever reads `path` sees all of `data`, or what was there before."""
     with replaced(path) as file:
         file.write(data)
+
+
+def write_told(path: Path, identity: str, told: Any) -> None:
+    """As JSON, for `read_told` with the same identity."""
+    write_atomically(path, json.dumps({"identity": identity, "told": told}).encode())
+
+
+def read_told(path: Path, identity: str) -> Any:
+    """What `write_told` was given, or None: no file, damaged, or told with another identity."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return content["told"] if content["identity"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @contextmanager

@@ -13,7 +13,6 @@ block before them is) those are made again by one forward through each finished 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from dsnot_exp.entry import Entry
 from dsnot_exp.errors import RunError
-from dsnot_exp.files import write_atomically
+from dsnot_exp.files import read_told, write_told
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest, write_shard
 from dsnot_exp.ranks import ALONE, Ranks
@@ -43,13 +42,15 @@ def shard_name(index: int, blocks: int) -> str:
 class Journal:
     """identity: what the walk depends on; a journal of another walk is thrown away
     ranks: those who walk together; the first writes. Their states are not kept but made again
-    on_note: told in a line what could not be used"""
+    on_note: told in a line what could not be used
+    on_keep: called, in the background, when all of a block is on disk but what makes it count"""
 
     folder: Path
     identity: str
     placed: Placed
     ranks: Ranks = ALONE
     on_note: Callable[[str], None] = lambda note: None
+    on_keep: Callable[[], None] = lambda: None
     finished: int = 0
     solved: list[Solved] = field(default_factory=list)
 
@@ -68,13 +69,13 @@ class Journal:
             self._find(finished)
 
     def _begin(self) -> None:
-        if self._identity() != self.identity:
+        about = self.folder / "walk.json"
+        if read_told(about, self.identity) is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         with named(self.folder):
             for part in ("model", "masks", "states"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
-            told = json.dumps({"identity": self.identity}).encode()
-            write_atomically(self.folder / "walk.json", told)
+            write_told(about, self.identity, {"blocks": self.count})
 
     def _find(self, most: int) -> None:
         while self.finished < most and self._restore(self.finished):
@@ -134,6 +135,7 @@ class Journal:
         named_states = {f"{i:06d}": batch for i, batch in enumerate(states)}
         kept = write_shard(self._states(index), named_states)
         entry = Entry(weights, masks, kept, size, solved.records, solved.notes)
+        self.on_keep()
         entry.write(self._entry(index))
         if index:
             self._states(index - 1).unlink(missing_ok=True)
@@ -165,13 +167,6 @@ class Journal:
             why = str(error.strerror)
         self.on_note(f"{path}: damaged ({why}); going on from {where}")
         return False
-
-    def _identity(self) -> str | None:
-        try:
-            told: str = json.loads((self.folder / "walk.json").read_text("utf-8"))["identity"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return told
 
     def _entry(self, index: int) -> Path:
         return self.folder / f"{index:05d}.json"

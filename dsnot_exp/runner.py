@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.plan import Plan, make_plan
 from dsnot_exp.prepare import prepare
 from dsnot_exp.state import RunState
-from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import Display, say, show_result
 from dsnot_exp.track.figure import error_figure
 from dsnot_exp.track.lock import owned
@@ -37,7 +35,7 @@ def run_experiment(
     plan = make_plan(config)
     identity, ranks = config_hash(plan), plan.ranks
     with ranks.if_first(owned(folder, wait), True) as held:
-        state = RunState.of(folder, identity, Clock(plan.device), ranks)
+        state = RunState.of(folder, identity, plan)
         found = whole(folder, identity, config.save) if ranks.first and not config.rerun else None
         done, ours = ranks.of_first((found, held))
         if done is not None:
@@ -61,13 +59,12 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
     state.clear_if_before(written(folder))
     if plan.config.resume != "true":
         state.clear()
-    if plan.config.resume != "never":
-        state.go_on()
-        state.refuse_full_disk(inputs.state_bytes)
+    state.go_on()
+    state.refuse_full_disk(inputs.state_bytes)
     with Display() as display:
         suite = Suite(
             plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
-            dense_store(plan, inputs.source), sparse_store(plan, state), ranks, display,
+            dense_store(plan, inputs.source), state.store, ranks, display,
         )  # fmt: skip
         experiment = Experiment(plan, inputs, clock, display, suite, state)
         experiment.run(folder)
@@ -83,15 +80,6 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
         )
     state.clear()
     return result
-
-
-def sparse_store(plan: Plan, state: RunState) -> Callable[[str], Store]:
-    """Where this run keeps what it has measured until it is finished."""
-    return (
-        state.store
-        if plan.config.resume != "never"
-        else lambda stage: Store(None, ranks=plan.ranks)
-    )
 
 
 def dense_store(plan: Plan, source: Source) -> Store:

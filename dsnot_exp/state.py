@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from typing import Any
 
 from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.store import Store
-from dsnot_exp.files import write_atomically
+from dsnot_exp.files import read_told, write_told
 from dsnot_exp.identity import code_fingerprint
 from dsnot_exp.journal import Journal, named
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import free_bytes
-from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.models.streamed import Streamed
+from dsnot_exp.plan import Plan
+from dsnot_exp.ranks import Ranks
 from dsnot_exp.track.clock import Clock
 from dsnot_exp.track.console import say
 
@@ -33,17 +34,21 @@ class RunState:
     """One walk's journal per stage, what was measured of the sparse model, and the time it took.
 
     identity: of the run; a state of another run, or of other code, is not used
+    keeps: resume=never does not, but for the blocks of a model that would not fit into memory
     """
 
     folder: Path
     identity: str
     clock: Clock
-    ranks: Ranks = ALONE
+    keeps: bool
+    ranks: Ranks
 
     @classmethod
-    def of(cls, run_folder: Path, config_hash: str, clock: Clock, ranks: Ranks) -> RunState:
-        told = f"{config_hash} {code_fingerprint()} {ranks.size}"
-        return cls(run_folder / NAME, hashlib.sha256(told.encode()).hexdigest(), clock, ranks)
+    def of(cls, run_folder: Path, config_hash: str, plan: Plan) -> RunState:
+        told = f"{config_hash} {code_fingerprint()} {plan.ranks.size}"
+        identity = hashlib.sha256(told.encode()).hexdigest()
+        keeps = plan.config.resume != "never"
+        return cls(run_folder / NAME, identity, Clock(plan.device), keeps, plan.ranks)
 
     def clear(self) -> None:
         self._remove(self.folder)
@@ -55,16 +60,21 @@ class RunState:
         if self.ranks.of_first(result is not None and last < result):
             self.clear()
 
-    def journal(self, stage: str, placed: Placed) -> Journal:
-        """Open, with what is finished of the walk given back to the model."""
-        journal = Journal(self.folder / stage, f"{self.identity} {stage}", placed, self.ranks, say)
+    def journal(self, stage: str, placed: Placed) -> Journal | None:
+        """Open, with what is finished of the walk given back to the model. A model that comes from
+        disk goes back there, whatever is kept."""
+        if not self.keeps and not isinstance(placed, Streamed):
+            return None
+        folder, identity = self.folder / stage, f"{self.identity} {stage}"
+        journal = Journal(folder, identity, placed, self.ranks, say, self.tick)
         journal.open()
         return journal
 
     def store(self, stage: str) -> Store:
         """Each measurement counts once it is made, also where the evaluation is interrupted."""
+        folder = self.folder / "measured" if self.keeps else None
         common = {"run": self.identity, "stage": stage}
-        return Store(self.folder / "measured", common, ranks=self.ranks, on_kept=self.tick)
+        return Store(folder, common, ranks=self.ranks, on_keep=self.tick)
 
     def remember(self, stage: str, metrics: dict[str, Any]) -> None:
         """A stage is evaluated: its model is not needed again."""
@@ -74,7 +84,7 @@ class RunState:
         return self.ranks.of_first(self._read(stage) if self.ranks.first else None)
 
     def tick(self) -> None:
-        """Something more is finished: note what the run has taken so far."""
+        """Something more is about to count: note what the run has taken so far."""
         try:
             self._write(ACCOUNT, self.clock.account())
         except RunError as error:  # a few seconds are no reason to end
@@ -88,6 +98,8 @@ class RunState:
 
     def refuse_full_disk(self, needed: int) -> None:
         """Better now than in the middle of the night."""
+        if not self.keeps:
+            return
         held = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
         free = free_bytes(self.folder.parent)
         if needed > held + free:
@@ -108,18 +120,12 @@ class RunState:
         self.ranks.wait()
 
     def _write(self, name: str, told: dict[str, Any]) -> None:
-        if not self.ranks.first:
+        if not self.keeps or not self.ranks.first:
             return
-        content = json.dumps({"identity": self.identity, "told": told}).encode()
         with named(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / f"{name}.json", content)
+            write_told(self.folder / f"{name}.json", self.identity, told)
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """What `_write` was given by this run, if it was."""
-        try:
-            content = json.loads((self.folder / f"{name}.json").read_text("utf-8"))
-            told: dict[str, Any] = content["told"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return told if content["identity"] == self.identity else None
+        told: dict[str, Any] | None = read_told(self.folder / f"{name}.json", self.identity)
+        return told

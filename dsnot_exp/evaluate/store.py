@@ -25,14 +25,14 @@ class Store:
     folder: None keeps nothing
     fresh: measure again
     ranks: those who measure together; the first looks and keeps
-    on_kept: called when a measurement is on disk
+    on_keep: called when something was measured, before it is kept
     """
 
     folder: Path | None
     common: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
     ranks: Ranks = ALONE
-    on_kept: Callable[[], None] = lambda: None
+    on_keep: Callable[[], None] = lambda: None
 
     def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
         """What was measured before for the same `what` and True, or `measure()`, which is then
@@ -48,8 +48,8 @@ class Store:
             return found[0], True
         value = measure()
         if self.ranks.first:
+            self.on_keep()
             self._keep(path, key, value)
-            self.on_kept()
         return value, False
 
     def _look(self, path: Path) -> list[Any]:

@@ -126,8 +126,8 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
                 after = sum(r[f"{kind}_after"] for r in rows) / len(rows)
                 yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
     times = result.get("resumed", 0)
-    before = f" (stopped and gone on {times}x; all of it counted)" if times else ""
-    yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + before
+    gone_on = f" (stopped and gone on {times}x; all of it counted)" if times else ""
+    yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + gone_on
     yield f"memory    {result['memory']['peak_rss_bytes'] / 2**30:.2f} GiB resident at most"
     yield f"files     {folder}"
     if wandb is not None:
