@@ -14,13 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dsnot_exp import failure
 from dsnot_exp.config import register_schema, to_config
-from dsnot_exp.errors import RequestError
-from dsnot_exp.paths import beside_or_inside
-from dsnot_exp.quiet import quiet_libraries
-from dsnot_exp.ranks import current, join, leave
-from dsnot_exp.share import register, take_share
+from dsnot_exp.launch import failure
+from dsnot_exp.launch.hydra_setup import register
+from dsnot_exp.launch.machine import take_share
+from dsnot_exp.utils.distributed import current, join, leave
+from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.paths import beside_or_inside
+from dsnot_exp.utils.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
 register()
@@ -28,7 +29,7 @@ register()
 
 def task(composed: DictConfig) -> str | None:
     """One run: what the command line, a sweep and every launcher call."""
-    from dsnot_exp.runner import run_experiment  # torch and transformers import slowly
+    from dsnot_exp.run.job import run_experiment  # torch and transformers import slowly
 
     quiet_libraries()
     take_share()
@@ -62,8 +63,8 @@ def main() -> NoReturn:
     runs = hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)
     try:
         code = failure.code_of(runs)
-        if "dsnot_exp.sweep" in sys.modules:  # Hydra loads it for a sweep
-            from dsnot_exp.sweep import complete
+        if "dsnot_exp.launch.sweep" in sys.modules:  # Hydra loads it for a sweep
+            from dsnot_exp.launch.sweep import complete
 
             code = complete(code, lambda: failure.code_of(runs))
     finally:

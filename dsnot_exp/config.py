@@ -7,16 +7,16 @@ that method's own dataclass; here they are a plain mapping with the method's `na
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dsnot_exp.errors import RequestError
+from dsnot_exp.utils.errors import RequestError
 
-T = TypeVar("T")
-
+STAGES = ("dense", "pruned", "refined")
+WITHOUT_EFFECT = ("wandb", "save", "rerun", "resume", "out", "sweep", "device")
 PAPER_TASKS = [
     "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa",
 ]  # fmt: skip
@@ -117,21 +117,3 @@ def _refuse_strangers(prefix: str, node: Any) -> None:
             raise RequestError(f"{prefix}{key}: no such option; choose from {names}")
         if is_dataclass(value):
             _refuse_strangers(f"{prefix}{key}.", value)
-
-
-def build(group: str, methods: dict[str, type[T]], options: dict[str, Any]) -> T:
-    """The method that `options["name"]` names, with the rest of `options` as its fields."""
-    given = {key: value for key, value in options.items() if key != "name"}
-    name = options["name"]
-    if name not in methods:
-        raise RequestError(f"{group}={name}: choose from {', '.join(methods)}")
-    try:
-        node = OmegaConf.structured(methods[name])
-        OmegaConf.set_readonly(node, False)
-        method = OmegaConf.to_object(OmegaConf.merge(node, given))
-    except OmegaConfBaseException as error:
-        raise RequestError(f"{group}.{error.full_key}: {str(error).splitlines()[0]}") from error
-    except ValueError as error:  # a method refuses its own options
-        raise RequestError(f"{group}.{error}") from error
-    assert isinstance(method, methods[name])
-    return method

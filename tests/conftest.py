@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.command import Command
+from tests.support.command import Command
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 

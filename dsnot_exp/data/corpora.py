@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsnot_exp.data.hub import HubFile, hub_file
-from dsnot_exp.errors import RequestError
 from dsnot_exp.tinyworld.language import corpus as tinyworld_corpus
+from dsnot_exp.utils.errors import RequestError
 
 SUFFIXES = (".txt", ".jsonl", ".safetensors")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import constants, get_session, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from dsnot_exp.errors import RunError, first_line
+from dsnot_exp.utils.errors import RunError, first_line
 
 PROBE_S = 5
 READERS = {".parquet": "parquet", ".gz": "json"}

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dsnot_exp.data.cache import cached
 from dsnot_exp.data.corpora import CORPORA, Corpus, TinyworldCorpus, read_file
-from dsnot_exp.errors import RequestError
+from dsnot_exp.data.token_cache import cached
+from dsnot_exp.utils.errors import RequestError
 
 MAX_DRAWS = 20_000  # documents in a row that may be too short (3 % of c4 reach 2048 tokens)
 

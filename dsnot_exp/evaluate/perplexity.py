@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dsnot_exp.errors import RunError
-from dsnot_exp.evaluate.batches import halving
-from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.utils.batch_size import halve_on_out_of_memory
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.utils.errors import RunError
+
+REMEDY = "lower eval.seqlen, or use eval.streaming=true or device=cpu"
 
 
 @torch.no_grad()
@@ -39,7 +41,7 @@ def _all_losses(model: Any, blocks: Tensor, size: int) -> Iterator[Tensor]:
             ids = blocks[done : done + some].to(model.device)  # noqa: B023
             return losses(model(input_ids=ids, use_cache=False).logits, ids)
 
-        found = halving(size, forward)
+        found = halve_on_out_of_memory(size, forward, REMEDY)
         if not bool(torch.isfinite(found).all()):
             ids = blocks[done : done + len(found)].to(model.device)
             raise RunError(f"{first_nonfinite(model, ids)}: its output holds NaN or infinity")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dsnot_exp.files import write_atomically
-from dsnot_exp.ranks import ALONE, Ranks
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.utils.files import write_atomically
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 
 from dsnot_exp.config import EvalConfig
 from dsnot_exp.data.tokens import Tokens
-from dsnot_exp.evaluate.batches import fitting
 from dsnot_exp.evaluate.perplexity import perplexity
+from dsnot_exp.evaluate.perplexity_by_block import REMEDY, perplexity_by_block
 from dsnot_exp.evaluate.store import Store
-from dsnot_exp.evaluate.streaming import streamed_perplexity
 from dsnot_exp.evaluate.tasks import Tasks
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.ranks import ALONE, Ranks
-from dsnot_exp.track.console import Display, say
+from dsnot_exp.utils.batch_size import fitting
+from dsnot_exp.utils.console import Display, say
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.walk.hidden_states import AUTO, Storage
+from dsnot_exp.walk.sequences import begin
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -26,6 +28,7 @@ Metrics = dict[str, dict[str, dict[str, Any]]]
 @dataclass
 class Suite:
     """`metrics`: perplexity, zero_shot -> data set or task -> stage -> value.
+    `storage`: of hidden states, block by block
     `dense`, `sparse` (by stage): where what is measured of a model is kept.
     `failed`: tasks that ended in an error at some stage, and it; the others go on.
     `reused`: data sets and tasks whose value for the dense model was measured by an earlier run.
@@ -39,6 +42,7 @@ class Suite:
     sparse: Callable[[str], Store]
     ranks: Ranks
     display: Display
+    storage: Storage = AUTO
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
     failed: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
@@ -78,10 +82,8 @@ class Suite:
             with self.display.phase("perplexity", count, f"{text.dataset}, {stage}") as display:
                 if streams:
                     display.expect(count * len(model.blocks[1]))
-                    return streamed_perplexity(
-                        model.model, model.blocks, ids, batch, model.fetch, display.advance,
-                        self.ranks,
-                    )  # fmt: skip
+                    with begin(model, ids, batch, self.storage, remedy=REMEDY) as sequences:
+                        return perplexity_by_block(sequences, display.advance, self.ranks)
                 with model.callable() as called:
                     return perplexity(called, ids, batch, display.advance, self.ranks)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.data.hub import cache_if_unreachable
-from dsnot_exp.errors import RequestError, RunError, first_line
-from dsnot_exp.paths import cache
-from dsnot_exp.quiet import silent_stderr
 from dsnot_exp.tinyworld import tasks as tinyworld
+from dsnot_exp.utils.errors import RequestError, RunError, first_line
+from dsnot_exp.utils.paths import cache
+from dsnot_exp.utils.quiet import silent_stderr
 
 # What was asked for -> lm-eval's own tasks: one, or all those of a group or tag.
 Tasks = dict[str, Any]

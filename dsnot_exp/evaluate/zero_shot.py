@@ -13,9 +13,10 @@ import torch
 from lm_eval import evaluate
 from lm_eval.models.huggingface import HFLM
 
-from dsnot_exp.evaluate.batches import halving
-from dsnot_exp.quiet import silent_stderr
+from dsnot_exp.utils.batch_size import halve_on_out_of_memory
+from dsnot_exp.utils.quiet import silent_stderr
 
+REMEDY = "use device=cpu"
 BATCH = 64  # items per forward; they are short
 SEEDS = {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # as lm-eval's own command
 
@@ -80,7 +81,7 @@ def zero_shot(
         return evaluate(lm=lm, task_dict=task, limit=limit, log_samples=False)
 
     with silent_stderr():
-        answers = halving(batch_size or BATCH, run)
+        answers = halve_on_out_of_memory(batch_size or BATCH, run, REMEDY)
     return {name: _values(answers, name) for name in answers["results"]}
 
 

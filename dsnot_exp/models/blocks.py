@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dsnot_exp.errors import RequestError
+from dsnot_exp.utils.errors import RequestError
 
 
 def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, nn.ModuleList]:

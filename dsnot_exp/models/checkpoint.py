@@ -26,10 +26,10 @@ from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
-from dsnot_exp.errors import RunError, first_line
 from dsnot_exp.models.loading import TORCH_DTYPES
 from dsnot_exp.models.shards import Shards, size_in
 from dsnot_exp.models.source import Source
+from dsnot_exp.utils.errors import RunError, first_line
 
 
 def shard_files(source: Source) -> list[Path] | None:

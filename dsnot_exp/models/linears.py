@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from dsnot_exp.errors import RequestError
+from dsnot_exp.utils.errors import RequestError
 
 ROUTERS = ("gate", "router", "shared_expert_gate")
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from dsnot_exp.errors import RequestError, RunError, first_line
 from dsnot_exp.models.source import Source
+from dsnot_exp.utils.errors import RequestError, RunError, first_line
 
 # Else transformers asks a service on the web to convert a repository that has pickles only.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")

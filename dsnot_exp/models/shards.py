@@ -20,7 +20,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from dsnot_exp.files import replaced
+from dsnot_exp.utils.files import replaced
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -33,7 +33,7 @@ PIECE = 1 << 24  # bytes that are hashed at a time
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorInfo:
     """Where a tensor lies: `length` bytes from `start` of `file`."""
 
     file: Path
@@ -47,7 +47,7 @@ class Shards:
     """The tensors of some safetensors files, by name. `bytes_read` counts."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, TensorInfo] = {}
         self.bytes_read = 0
         for file in files:
             self.entries |= _entries(file)
@@ -66,7 +66,7 @@ class Shards:
         return found
 
 
-def _entries(file: Path) -> dict[str, Entry]:
+def _entries(file: Path) -> dict[str, TensorInfo]:
     """Raises OSError where `file` is no safetensors file, or ends before its last tensor."""
     try:
         with file.open("rb") as opened:
@@ -77,7 +77,7 @@ def _entries(file: Path) -> dict[str, Entry]:
         for name, told in header.items():
             begin, end = told["data_offsets"]
             shape, dtype = tuple(told["shape"]), DTYPES[told["dtype"]]
-            entries[name] = Entry(file, dtype, shape, 8 + size + begin, end - begin)
+            entries[name] = TensorInfo(file, dtype, shape, 8 + size + begin, end - begin)
     except (ValueError, KeyError, TypeError, struct.error, MemoryError) as error:
         raise OSError(f"{file}: no safetensors file ({error!r})") from error
     last = max((entry.start + entry.length for entry in entries.values()), default=0)
@@ -86,7 +86,7 @@ def _entries(file: Path) -> dict[str, Entry]:
     return entries
 
 
-def _place(entry: Entry) -> tuple[str, int]:
+def _place(entry: TensorInfo) -> tuple[str, int]:
     return str(entry.file), entry.start
 
 
@@ -95,7 +95,7 @@ def raw(tensor: Tensor) -> memoryview:
     return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
 
 
-def _read_into(file: Any, target: memoryview, entry: Entry) -> None:
+def _read_into(file: Any, target: memoryview, entry: TensorInfo) -> None:
     done = 0
     while done < len(target):
         count = file.readinto(target[done:])
@@ -138,7 +138,7 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def size_in(entries: Iterable[Entry], dtype: torch.dtype | None = None) -> int:
+def size_in(entries: Iterable[TensorInfo], dtype: torch.dtype | None = None) -> int:
     """Bytes of tensors, floating ones as `dtype`."""
     total = 0
     for entry in entries:
@@ -151,3 +151,8 @@ def free_bytes(folder: Path) -> int:
     """What a user may still write below `folder`."""
     told = os.statvfs(folder)
     return told.f_bavail * told.f_frsize
+
+
+def shard_name(index: int, blocks: int) -> str:
+    """As a Hugging Face folder names them; what is around the blocks is the last."""
+    return f"model-{index + 1:05d}-of-{blocks + 1:05d}.safetensors"

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 
 from dsnot_exp import tinyworld
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.errors import RequestError, RunError
+from dsnot_exp.utils.errors import RequestError, RunError
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 20

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsnot_exp.errors import RunError
 from dsnot_exp.models.checkpoint import Checkpoint
 from dsnot_exp.models.loading import refuse_nonfinite_weights, spread
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards
 from dsnot_exp.models.source import Source
+from dsnot_exp.utils.errors import RunError
 
 
 @dataclass

@@ -11,12 +11,12 @@ import sys
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from dsnot_exp.report import generic, sheet
-from dsnot_exp.report.layouts import named, sort_out
-from dsnot_exp.report.read import Run, load
-from dsnot_exp.report.table import Table
-from dsnot_exp.report.write import write
-from dsnot_exp.track.result import NAME
+from dsnot_exp.report.output.write import write
+from dsnot_exp.report.runs import Run, load
+from dsnot_exp.report.tables import any_folder, study
+from dsnot_exp.report.tables.layouts import named, sort_out
+from dsnot_exp.report.tables.table import Table
+from dsnot_exp.results.file import NAME
 
 MOST_NAMED = 6
 
@@ -26,9 +26,9 @@ def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
     groups, tables, notes = sort_out(runs, folder), list[Table](), list[str]()
     for name in sorted(groups, key=str):
         layout, members = named(name), groups[name]
-        made = list(sheet.tables(str(name), layout, members)) if layout else []
-        made = made or list(generic.tables(members))
-        if len([table for table in made if table.title != generic.SEEDS]) > 1:
+        made = list(study.tables(str(name), layout, members)) if layout else []
+        made = made or list(any_folder.tables(members))
+        if len([table for table in made if table.title != any_folder.SEEDS]) > 1:
             whose = f" of {name}" if layout else ""
             notes.append(f"The runs{whose} do not stand in one table; they are in {len(made)}.")
         tables += made

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dsnot_exp.files import write_atomically
 from dsnot_exp.tinyworld.comparing import Ranking
 from dsnot_exp.tinyworld.counting import Bags
 from dsnot_exp.tinyworld.language import SEEDS
 from dsnot_exp.tinyworld.lexicon import SHE_OR_HE, WORDS
 from dsnot_exp.tinyworld.stories import act, ask, furnish
 from dsnot_exp.tinyworld.world import FORMS, NOBODY, Chance, Scene
+from dsnot_exp.utils.files import write_atomically
 
 ITEMS = 500
 LONGEST = 60  # words of a context

@@ -18,10 +18,10 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from dsnot_exp.tinyworld import tokenizer
+from dsnot_exp.tinyworld.initial_weights import prepare
 from dsnot_exp.tinyworld.lexicon import WORDS
 from dsnot_exp.tinyworld.network import Recipe, config
-from dsnot_exp.tinyworld.rows import answers, packed_rows, short_rows
-from dsnot_exp.tinyworld.start import prepare
+from dsnot_exp.tinyworld.training_rows import answers, packed_rows, short_rows
 
 NAMING = ("women", "men", "places", "things")  # the words that stories are about
 STORIES = 1000  # reserved for each step, so that a step's text follows from its number

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsnot_exp.capture import capture
-from dsnot_exp.sequences import resident
+from dsnot_exp.walk.capture import capture
+from dsnot_exp.walk.sequences import resident
 
 
 def wanda_dsnot(
@@ -50,7 +50,7 @@ def wanda_dsnot(
     def inputs(*_: Any) -> tuple[Tensor, Tensor, None, None]:
         """Its own forward up to the first block, a sequence at a time as in its code."""
         hidden: list[Tensor] = []
-        calls = capture(model, blocks, list(ids.split(1)), hidden.append, resident)
+        calls = capture(model, blocks, list(ids.split(1)), hidden.append, resident, {})
         arguments["position_embeddings"] = calls[0][0].kwargs["position_embeddings"]
         hidden = torch.cat(hidden)
         return hidden, torch.zeros_like(hidden), None, None

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsnot_exp.measure import relative_errors
-from dsnot_exp.patterns import Unstructured
-from dsnot_exp.products import add_gram
-from dsnot_exp.prune import SparseGPT
-from dsnot_exp.select import smallest
-from dsnot_exp.statistics import Accumulator, InputStatistics
+from dsnot_exp.methods.gram import add_gram
+from dsnot_exp.methods.layer_error import relative_errors
+from dsnot_exp.methods.patterns import Unstructured
+from dsnot_exp.methods.prune.sparsegpt import SparseGPT
+from dsnot_exp.methods.statistics import Accumulator, InputStatistics
+from dsnot_exp.methods.topk import smallest
 from tests.benchmarks.timing import interleaved, machine, table
 
 BLOCK = 128

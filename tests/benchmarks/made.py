@@ -23,17 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.checkpoint import hollow
 from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import empty
-from dsnot_exp.plan import Plan, make_plan
-from dsnot_exp.sequences import Sequences
-from dsnot_exp.solve import BlockSolver
-from dsnot_exp.states import States, choose_place
-from dsnot_exp.track.clock import Clock
-from dsnot_exp.walk import walk
+from dsnot_exp.run.clock import Clock
+from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.walk.hidden_states import Storage, choose_place
+from dsnot_exp.walk.sparsify import sparsify
 from tests.benchmarks import overhead, streaming
 from tests.benchmarks.timing import finish, machine, table
 
@@ -72,15 +69,16 @@ def arguments() -> Any:
 
 
 class Made:
-    """A random Llama on `device`, but for its blocks, which `fetch` makes and leaves hollow."""
+    """A random Llama on `device`, but for its blocks, which `fetch` makes and leaves hollow. Stands
+    in for a `Placed`."""
 
     def __init__(self, shape: str, layers: int | None, device: torch.device) -> None:
         self.shape, self.device = shape, device
         config = streaming.configuration(shape, None)
         self.model = hollow(Source("made"), config, [], DTYPE)
-        self.name, every = find_blocks(self.model)
-        self.blocks = nn.ModuleList(list(every)[:layers])
-        self.layers = f"{len(self.blocks)} of {len(every)}"
+        name, every = find_blocks(self.model)
+        self.blocks = name, nn.ModuleList(list(every)[:layers])
+        self.layers = f"{len(self.blocks[1])} of {len(every)}"
         self._index = {id(block): i for i, block in enumerate(every)}
         self.making: list[float] = []  # seconds, by call of `fetch`
         inside = set(every.modules())
@@ -114,23 +112,28 @@ class Made:
 
 def measured(made: Made, plan: Plan, options: Any) -> list[str]:
     """Walk through the blocks; all columns of the table but the method."""
-    config, count = made.model.config, len(made.blocks)
+    config, count = made.model.config, len(made.blocks[1])
     torch.manual_seed(0)
     shape = (options.sequences, options.tokens)
     ids = torch.randint(config.vocab_size, shape).to(plan.device)
     size = ids.numel() * config.hidden_size * made.model.dtype.itemsize
-    states = States(plan.device, choose_place("auto", size, plan.device))
+    place, layers = choose_place("auto", size, plan.device), list[str]()
     clock = Clock(plan.device)
-    solver = BlockSolver(plan, plan.refiner is not None, clock)
 
     def report() -> None:
         passed = time.perf_counter() - clock.start
-        print(f"{passed:.1f} s: {len(solver.records)} layers solved", file=sys.stderr, flush=True)
+        print(f"{passed:.1f} s: {len(layers)} layers solved", file=sys.stderr, flush=True)
 
-    batches = list(ids.split(per_forward(options.tokens)))
-    blocks = (made.name, made.blocks)
-    sequences = Sequences(made.model, blocks, batches, states, made.fetch)
-    walk(sequences, solver, on_block=report, timed=clock)
+    storage = Storage(place)
+    sparsify(
+        made,
+        ids,
+        plan.recipe,
+        storage=storage,
+        on_block=report,
+        on_layer=layers.append,
+        timed=clock,
+    )
     seconds, memory = clock.timing(), clock.memory()
     # To learn what a block returns the first one is made once more, on calibration's time.
     extra = sum(made.making[:-count])
@@ -142,7 +145,7 @@ def measured(made: Made, plan: Plan, options: Any) -> list[str]:
         made.shape, f"{made.model.num_parameters() / 1e9:.2f}", made.layers, machine(plan.device),
         *(f"{seconds[phase] / count:.2f}" for phase in SHOWN),
         on_device if plan.device.type == "cuda" else "no GPU",
-        f"{memory['peak_rss_bytes'] / GIB:.2f}", states.place,
+        f"{memory['peak_rss_bytes'] / GIB:.2f}", place,
     ]  # fmt: skip
 
 

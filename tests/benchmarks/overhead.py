@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from dsnot_exp.capture import capture
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig
-from dsnot_exp.evaluate.batches import per_forward
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.loading import DTYPES
-from dsnot_exp.plan import Plan, make_plan
-from dsnot_exp.sequences import Sequences, resident
-from dsnot_exp.solve import BlockSolver
-from dsnot_exp.track.clock import Clock
-from dsnot_exp.walk import walk
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.run.clock import Clock
+from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.utils.batch_size import per_forward
+from dsnot_exp.walk.capture import capture
+from dsnot_exp.walk.sequences import resident
+from dsnot_exp.walk.sparsify import sparsify
 from tests.benchmarks.authors import wanda_dsnot
 from tests.benchmarks.timing import finish, interleaved, machine, table
 
@@ -47,7 +47,7 @@ def main() -> None:
             plan = make_plan(configuration(method, relative_error, options))
             name = f"{method}, relative_error={relative_error}"
             phases[name] = []
-            subjects[name] = lambda p=plan, n=name: phases[n].append(solve(model, batches, p))
+            subjects[name] = lambda p=plan, n=name: phases[n].append(solve(model, ids, p))
     if options.authors:
         subjects[AUTHORS] = wanda_dsnot(
             options.authors, model, ids, options.sparsity, options.max_cycles
@@ -118,18 +118,18 @@ def floor(model: Any, batches: list[Tensor]) -> None:
     """Statistics of a dense block, inputs of the next by the sparse one: two forwards at least."""
     blocks = find_blocks(model)[1]
     hidden: list[Tensor] = []
-    calls = capture(model, blocks, batches, hidden.append, resident)
+    calls = capture(model, blocks, batches, hidden.append, resident, {})
     for block, own in zip(blocks, calls, strict=True):
         for call, states in zip(own, hidden, strict=True):
             call.replay(block, states)
         hidden = [call.replay(block, states) for call, states in zip(own, hidden, strict=True)]
 
 
-def solve(model: Any, batches: list[Tensor], plan: Plan) -> dict[str, float]:
+def solve(model: Any, ids: Tensor, plan: Plan) -> dict[str, float]:
     """Make the model sparse, as an experiment does; seconds by phase."""
     clock = Clock(plan.device)
-    solver = BlockSolver(plan, plan.refiner is not None, clock)
-    walk(Sequences(model, find_blocks(model), batches), solver, timed=clock)
+    placed = Placed(model, find_blocks(model), plan.device)
+    sparsify(placed, ids, plan.recipe, timed=clock)
     return clock.timing()
 
 

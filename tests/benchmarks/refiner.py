@@ -14,10 +14,12 @@ from unittest import mock
 
 import torch
 
-from dsnot_exp.patterns import Unstructured
-from dsnot_exp.prune import Initial, Wanda
-from dsnot_exp.refine import DSnoT, chip
-from dsnot_exp.statistics import InputStatistics
+from dsnot_exp.methods.patterns import Unstructured
+from dsnot_exp.methods.protocols import Initial
+from dsnot_exp.methods.prune.wanda import Wanda
+from dsnot_exp.methods.refine.dsnot import backend
+from dsnot_exp.methods.refine.dsnot.method import DSnoT
+from dsnot_exp.methods.statistics import InputStatistics
 from tests.benchmarks.timing import interleaved, table
 
 Run = Callable[[], torch.Tensor]
@@ -66,7 +68,7 @@ def sort_twice(
 
 def plain(run: Run) -> torch.Tensor:
     """`run` with the kernel out of reach."""
-    with mock.patch.object(chip, "usable", return_value=False):
+    with mock.patch.object(backend, "usable", return_value=False):
         return run()
 
 
@@ -95,7 +97,7 @@ def main() -> None:
         first: functools.partial(sort_twice, weight, initial, statistics, options.cycles),
         second: functools.partial(plain, refine),
     }
-    if chip.usable(weight):
+    if backend.usable(weight):
         runs[third] = refine
     medians = interleaved(runs, options.repeats)
     expected = runs[first]()

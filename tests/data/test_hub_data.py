@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data_repositories import CONVERTED, repositories
-from tests.hub_server import Hub
+from tests.support.data_repositories import CONVERTED, repositories
+from tests.support.hub_server import Hub
 
 Rows = list[dict[str, Any]]
 WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")

@@ -15,10 +15,10 @@ import torch
 from transformers import AutoTokenizer
 
 from dsnot_exp import tinyworld
-from tests.data_repositories import repositories
-from tests.families import build
-from tests.hub_server import Hub
-from tests.shell import Outcome, Process
+from tests.support.data_repositories import repositories
+from tests.support.families import build
+from tests.support.hub_server import Hub
+from tests.support.shell import Outcome, Process
 
 SEQLEN, SAMPLES, SEED = 128, 6, 3
 TASKS = ["boolq", "rte", "winogrande", "arc_easy", "openbookqa"]

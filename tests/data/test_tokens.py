@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from dsnot_exp.data import tokens as module
 from dsnot_exp.data.corpora import CORPORA
 from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, refuse_foreign_tokens
-from dsnot_exp.errors import RequestError
+from dsnot_exp.utils.errors import RequestError
 
 
 def tokenizer(text: str, verbose: bool = True) -> dict[str, list[int]]:

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from dsnot_exp.errors import RunError
 from dsnot_exp.evaluate.perplexity import perplexity
-from tests.families import build, tokens
+from dsnot_exp.utils.errors import RunError
+from tests.support.families import build, tokens
 
 
 def one_by_one(model: torch.nn.Module, blocks: torch.Tensor) -> float:

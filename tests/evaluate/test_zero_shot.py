@@ -13,13 +13,13 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
 from dsnot_exp import tinyworld
-from dsnot_exp.errors import RequestError, RunError
 from dsnot_exp.evaluate.tasks import load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.evaluate.zero_shot import zero_shot
 from dsnot_exp.tinyworld import tasks as own
 from dsnot_exp.tinyworld import tokenizer as words
-from tests.command import Command
-from tests.families import build
+from dsnot_exp.utils.errors import RequestError, RunError
+from tests.support.command import Command
+from tests.support.families import build
 
 TASK = """\
 task: {name}

@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from dsnot_exp.config import register_schema, to_config
-from dsnot_exp.identity import run_id
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears, refuse_unprunable
-from dsnot_exp.paths import beside_or_inside
-from tests.families import build
+from dsnot_exp.run.fingerprint import run_id
+from dsnot_exp.utils.paths import beside_or_inside
+from tests.support.families import build
 
 FOLDER = beside_or_inside("conf") / "model"
 ENTRIES = sorted(p.stem for p in FOLDER.glob("*.yaml") if p.stem not in ("hub", "local"))

@@ -11,10 +11,9 @@ from torch.nn.functional import linear
 
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import is_experts, linears
-from dsnot_exp.statistics import GRAM, MOMENTS
-from tests.command import Command, masked_weights, toy_arguments
-from tests.families import build, tokens
-from tests.walking import Watch, walked
+from tests.support.command import Command, masked_weights, toy_arguments
+from tests.support.families import build, tokens
+from tests.support.walking import GRAM, MOMENTS, Watch, walked
 
 
 def routed(model: nn.Module, batches: list[Tensor]) -> dict[str, list[Tensor]]:

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dsnot_exp.tinyworld import tokenizer as words
-from tests.families import build
-from tests.hub_server import NARROW, TOKEN, Hub, Repository
-from tests.shell import Outcome, Process
+from tests.support.families import build
+from tests.support.hub_server import NARROW, TOKEN, Hub, Repository
+from tests.support.shell import Outcome, Process
 
 COMMIT = "5eed" * 10
 CODE = """

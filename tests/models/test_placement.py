@@ -7,7 +7,7 @@ import torch
 from dsnot_exp.evaluate.perplexity import perplexity
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed, dispatched, move_all_but, place, weight_bytes
-from tests.families import build, tokens
+from tests.support.families import build, tokens
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

@@ -13,13 +13,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.errors import RunError
-from dsnot_exp.models.bring import stream, streams
+from dsnot_exp.models.open import stream, streams
 from dsnot_exp.models.shards import Shards, digest, write_shard
 from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import Streamed
-from tests.command import Command, toy_arguments
-from tests.families import BLOCKS, FAMILIES, build
+from dsnot_exp.utils.errors import RunError
+from tests.support.command import Command, toy_arguments
+from tests.support.families import BLOCKS, FAMILIES, build
 
 CPU = torch.device("cpu")
 

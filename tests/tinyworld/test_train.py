@@ -6,8 +6,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dsnot_exp.tinyworld.network import Recipe
-from dsnot_exp.tinyworld.rows import answers, packed_rows, short_rows
 from dsnot_exp.tinyworld.train import Trainer, rate, train
+from dsnot_exp.tinyworld.training_rows import answers, packed_rows, short_rows
 
 TINY = Recipe(hidden=64, layers=2, intermediate=64, heads=4, steps=20, packed=6, batch=4, warmup=2)
 

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from dsnot_exp.tinyworld import MODEL
-from dsnot_exp.tinyworld.measure import accuracy, perplexity
 from dsnot_exp.tinyworld.network import Recipe, config
+from dsnot_exp.tinyworld.score import accuracy, perplexity
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,47 @@
+"""Tokens that were drawn once: tokenising c4's shard again for every cell of a table takes longer
+than refining a block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dsnot_exp.utils.files import write_atomically
+from dsnot_exp.utils.paths import cache
+
+log = logging.getLogger(__name__)
+
+
+def cached(key: dict[str, Any], tokenizer: Any, draw: Callable[[], Tensor]) -> Tensor:
+    """`draw()`, or what it gave before for the same `key` and the same tokenizer."""
+    whole = json.dumps({**key, "tokenizer": fingerprint(tokenizer)}, sort_keys=True)
+    path = cache() / "tokens" / f"{hashlib.sha256(whole.encode()).hexdigest()[:32]}.safetensors"
+    try:
+        return load(path.read_bytes())["input_ids"]
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # damaged: safetensors raises its own
+        log.warning("%s cannot be read and is drawn again (%r)", path, error)
+    tokens = draw()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save({"input_ids": tokens.contiguous()}, {"key": whole}))
+    except OSError as error:
+        log.warning("%s cannot be written (%s): these tokens are drawn again", path, error)
+    return tokens
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """sha256 of everything that makes two tokenizers give the same ids."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        content = backend.to_str()
+    else:
+        content = json.dumps([tokenizer.init_kwargs, tokenizer.get_vocab()], default=str)
+    return hashlib.sha256(f"{type(tokenizer).__name__}{content}".encode()).hexdigest()

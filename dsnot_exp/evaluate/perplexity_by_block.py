@@ -1,0 +1,93 @@
+"""Perplexity with one block on the device at a time: all batches pass through a block before the
+next one is loaded. The value is that of the whole model.
+
+The last block, the norm and the head run inside the model's own forward, in which the blocks before
+them pass on the hidden states that the walk has computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.evaluate.perplexity import exp_of_mean, losses
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.capture import Forward, replaced_forwards
+from dsnot_exp.walk.loop import walk
+from dsnot_exp.walk.sequences import Sequences
+from dsnot_exp.walk.view import BlockView
+
+REMEDY = "lower eval.seqlen, or use device=cpu"
+
+
+def perplexity_by_block(
+    sequences: Sequences, on_batch: Callable[[int], None] = lambda n: None, ranks: Ranks = ALONE
+) -> float:
+    """As `perplexity`, over this process's share of the sequences. `on_batch` receives the number
+    of sequences of a batch once per block."""
+    if not sequences.count:  # fewer sequences than processes
+        return exp_of_mean([], on_batch, ranks)
+    lossy = _Losses(on_batch)
+    walk(sequences, lossy)
+    return exp_of_mean(lossy.found, on_batch, ranks)
+
+
+class _Losses:
+    """A solver that leaves blocks alone, and computes the losses when the last one is loaded.
+
+    found: each batch's losses, (sequences,)
+    """
+
+    def __init__(self, on_batch: Callable[[int], None]) -> None:
+        self.found: list[Tensor] = []
+        self.on_batch = on_batch
+
+    def __call__(self, view: BlockView) -> None:
+        for states in view.inputs():
+            if not bool(torch.isfinite(states).all()):
+                before = f"{view.sequences.name}.{view.index - 1}" if view.index else "embeddings"
+                raise RunError(f"{before}: its output holds NaN or infinity")
+            if view.index < len(view.sequences.blocks) - 1:
+                self.on_batch(len(states))
+        if view.index == len(view.sequences.blocks) - 1:
+            self._end(view)
+
+    @torch.no_grad()
+    def _end(self, view: BlockView) -> None:
+        sequences = view.sequences
+        sequences.done = 0
+
+        def run() -> None:
+            while sequences.done < len(sequences.batches):
+                ids = sequences.batches[sequences.done]
+                found = losses(_logits(sequences, sequences.done), ids)
+                if not bool(torch.isfinite(found).all()):
+                    name = type(sequences.model).__name__
+                    raise RunError(f"{name}: its output holds NaN or infinity")
+                self.found.append(found)
+                sequences.done += 1
+
+        sequences.fitting(run)
+
+
+def _logits(sequences: Sequences, batch: int) -> Tensor:
+    """The model's own forward on one micro-batch whose hidden states have reached the last block:
+    that block, the norm and the head run."""
+    last = len(sequences.blocks) - 1
+    calls = [sequences.calls(index)[batch] for index in range(last + 1)]
+
+    def stand_in(index: int, block: nn.Module, real: Forward) -> Forward:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if index == last:
+                return calls[index].run(real, sequences.states[batch])
+            return calls[index].as_returned(args[0] if args else kwargs["hidden_states"])
+
+        return forward
+
+    with replaced_forwards(sequences.blocks, stand_in):
+        logits: Tensor = sequences.model(input_ids=sequences.batches[batch], use_cache=False).logits
+    return logits

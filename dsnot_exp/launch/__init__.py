@@ -1,0 +1,1 @@
+"""Hydra, sweeps and launchers: how runs are started."""

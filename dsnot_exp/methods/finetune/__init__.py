@@ -1,0 +1,1 @@
+"""Training of the sparse model under its mask: one file per method."""

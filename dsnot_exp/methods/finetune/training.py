@@ -1,0 +1,96 @@
+"""transformers' Trainer as the training loop: no output, no files, no reports."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from dsnot_exp.methods.finetune.options import TrainingOptions
+from dsnot_exp.utils.batch_size import per_forward
+from dsnot_exp.utils.errors import RunError
+
+
+def train(
+    model: Any, ids: Tensor, options: TrainingOptions, seed: int, on_step: Callable[[float], None]
+) -> list[float]:
+    """Train what requires a gradient on `ids: (sequences, tokens)` with the model's own causal
+    loss; returns the loss of every step."""
+    losses = Losses(on_step)
+    with tempfile.TemporaryDirectory(prefix="dsnot-exp-finetune-") as folder:
+        arguments = training_arguments(folder, model, ids.shape[1], options, seed)
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=[{"input_ids": row, "labels": row} for row in ids],
+            callbacks=[losses],
+        )
+        trainer.remove_callback(PrinterCallback)
+        if options.checkpointing:  # not reentrant: the embeddings need no gradient
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        try:
+            trainer.train()
+        except torch.OutOfMemoryError as error:
+            raise RunError(
+                "finetune=lora: out of memory on the device; finetune.checkpointing=true needs "
+                "less, as does a smaller finetune.seqlen"
+            ) from error
+        finally:
+            if options.checkpointing:
+                model.gradient_checkpointing_disable()
+    return losses.seen
+
+
+def training_arguments(
+    folder: str, model: Any, seqlen: int, options: TrainingOptions, seed: int
+) -> TrainingArguments:
+    device, size = model.device, options.batch_size
+    forward = max(n for n in range(1, min(size, per_forward(seqlen)) + 1) if size % n == 0)
+    arguments = TrainingArguments(
+        output_dir=folder,
+        max_steps=options.steps,
+        per_device_train_batch_size=forward,
+        gradient_accumulation_steps=size // forward,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type=options.schedule,
+        warmup_steps=round(options.warmup * options.steps),
+        fp16=device.type == "cuda" and model.dtype == torch.float16,  # scales the loss
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        seed=seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        save_strategy="no",
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # else Trainer spreads the batch over all there are
+    return arguments
+
+
+class Losses(TrainerCallback):
+    """The loss of every step so far; a run whose loss is no number ends."""
+
+    def __init__(self, on_step: Callable[[float], None]) -> None:
+        self.on_step, self.seen = on_step, list[float]()
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        if logs is None or "loss" not in logs:  # the summary at the end
+            return
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise RunError(
+                f"finetune=lora: the loss is {loss} at step {state.global_step}; lower "
+                "finetune.learning_rate, or use model.dtype=bfloat16 instead of float16"
+            )
+        self.seen.append(loss)
+        self.on_step(loss)

@@ -1,0 +1,88 @@
+"""How wrong a sparse layer is: the expected error of each row, and the relative error."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.methods.gram import product
+from dsnot_exp.methods.protocols import Initial
+from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.utils.distributed import ALONE, Ranks
+
+
+def contribution(weight: Tensor, statistics: InputStatistics) -> Tensor:
+    """c_rk = W_rk * S * mean_k: what a weight adds to its row's expected output, (out, in).
+
+    In the released code's unit, the token sum of one sequence: `update_threshold` counts in it.
+    """
+    return weight.float() * (statistics.sequence_length * statistics.mean)
+
+
+def row_slices(weight: Tensor, shared: int = 22) -> list[slice]:
+    """Equal slices of the rows of `weight: (out, in)`, so that what is computed from one stays in
+    a core's cache, or takes little memory: several threads wait for each other at every step, so
+    they are given larger steps (2^shared entries), and a GPU the largest."""
+    entries = 1 << (26 if weight.is_cuda else 17 if torch.get_num_threads() == 1 else shared)
+    rows, width = weight.shape
+    count = max(1, min(rows, round(rows * width / entries)))
+    edges = [rows * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def expected_error(weight: Tensor, initial: Initial, statistics: InputStatistics) -> Tensor:
+    """e_r = sum_k (W_rk - M_rk W^_rk) * S * mean_k, (out,), float64 (the paper's equation 2)."""
+    errors = []
+    for rows in row_slices(weight, shared=18):  # few steps
+        lost, mask = contribution(weight[rows], statistics), initial.mask[rows]
+        if initial.moved:
+            lost = lost - only(contribution(initial.weight[rows], statistics), mask)
+        else:
+            lost = only(lost, ~mask)
+        errors.append(lost.sum(1, dtype=torch.float64))
+    return torch.cat(errors)
+
+
+def bits(chosen: Tensor) -> Tensor:
+    """True -> all ones, False -> 0, int32."""
+    return chosen.to(torch.int32).neg_()
+
+
+def only(value: Tensor, chosen: Tensor) -> Tensor:
+    """`value: (out, in)` float32 where `chosen: (out, in)` bool, else 0."""
+    return (value.view(torch.int32) & bits(chosen)).view(torch.float32)
+
+
+def relative_errors(
+    dense: Tensor,
+    sparse: tuple[Tensor, Tensor],
+    statistics: InputStatistics,
+    how: str,
+    ranks: Ranks = ALONE,
+) -> tuple[int | None, tuple[float | None, float | None]]:
+    """||(W - W^)X||^2 / ||WX||^2 of two sparse weights, and over how many tokens.
+
+    dense, sparse: (rows, in); how: `sample`, `true` (all tokens) or `false` (not at all)
+    """
+    seen = {"sample": statistics.sample, "true": statistics.gram}.get(how)
+    if seen is None:
+        return None, (None, None)
+    tokens = len(seen) if how == "sample" else statistics.tokens
+
+    def energy(matrix: Tensor) -> float:
+        return ranks.total(own_energy(matrix))
+
+    def own_energy(matrix: Tensor) -> float:
+        if how == "sample":
+            return float(product(seen, matrix.T).square().sum(dtype=torch.float64))
+        matrix = matrix.float()  # tr(W G W^T)
+        return float(((matrix @ seen) * matrix).sum(dtype=torch.float64))
+
+    whole = energy(dense)
+    if whole == 0:
+        return tokens, (0.0, 0.0)
+    first = energy(dense - sparse[0]) / whole
+    same = all(ranks.gather(torch.equal(*sparse)))  # nothing was refined
+    return tokens, (first, first if same else energy(dense - sparse[1]) / whole)

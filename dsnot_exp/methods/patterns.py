@@ -1,0 +1,132 @@
+"""Sparsity patterns: scores -> mask, and the checks of a mask.
+
+Notation (throughout the package): `weight: (out, in)`, `mask: (out, in)` bool, True = kept,
+`scores: (out, in)` float, small = prune first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dsnot_exp.methods.topk import counts, smallest
+from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.utils.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """A fraction `sparsity` of the weights is zero: `int(in * sparsity)` of every row."""
+
+    sparsity: float
+
+    def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
+        """Keep the largest scores, compared within a `row` or over the whole `matrix`."""
+        if scope == "matrix":
+            flat = scores.reshape(1, -1)
+            return ~smallest(flat, int(flat.shape[1] * self.sparsity)).reshape(scores.shape)
+        return ~smallest(scores, int(scores.shape[1] * self.sparsity))
+
+    def refuse_width(self, width: int, layer: str) -> None:
+        """Any width will do."""
+
+    def __str__(self) -> str:
+        return "unstructured"
+
+
+@dataclass(frozen=True)
+class NM:
+    """`n` kept of every `m` consecutive weights of a row (2:4 and 4:8 are the papers')."""
+
+    n: int
+    m: int
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.n / self.m
+
+    def groups(self, matrix: Tensor) -> Tensor:
+        """(out, in) -> (out, in / m, m)."""
+        return matrix.unflatten(1, (-1, self.m))
+
+    def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
+        """Keep the `n` largest scores of each group; a group is the only scope there is."""
+        return ~smallest(self.groups(scores), self.m - self.n).flatten(1)
+
+    def refuse_width(self, width: int, layer: str) -> None:
+        if width % self.m:
+            raise RequestError(
+                f"pattern={self}: {layer} has {width} inputs, not a multiple of {self.m}; "
+                f"choose a pattern whose M divides {width}, or pattern=unstructured"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+
+Pattern = Unstructured | NM
+
+
+def check_budget(before: Tensor, after: Tensor, pattern: Pattern) -> None:
+    """A refined mask keeps as many weights per row, and per group, as the mask it came from."""
+    if isinstance(pattern, NM):
+        before, after = pattern.groups(before), pattern.groups(after)
+    assert bool((counts(before) == counts(after)).all()), "refinement changed a budget"
+
+
+def packed(mask: Tensor) -> bytes:
+    """Eight entries a byte, the first the highest bit; zeros at the end."""
+    flat = mask.flatten().view(torch.uint8)
+    if not mask.is_cuda:
+        return np.packbits(flat.numpy()).tobytes()
+    bits = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    places = 1 << torch.arange(7, -1, -1, device=mask.device, dtype=torch.uint8)
+    # Packed on the GPU, so that an eighth of the mask is brought to the host.
+    return (bits * places).sum(1, dtype=torch.uint8).cpu().numpy().tobytes()
+
+
+def parse(pattern: str, sparsity: float | None) -> Pattern:
+    """The pattern that the options `pattern` and `sparsity` describe together."""
+    if sparsity is not None and not 0 <= sparsity < 1:
+        raise RequestError(f"sparsity={sparsity}: expected a fraction in [0, 1), such as 0.6")
+    if pattern == "unstructured":
+        return Unstructured(0.5 if sparsity is None else sparsity)
+    match = re.fullmatch(r"(\d+):(\d+)", pattern)
+    if match is None:
+        raise RequestError(f"pattern={pattern}: expected 'unstructured' or N:M, such as 2:4")
+    kept_of = NM(int(match[1]), int(match[2]))
+    if not 0 < kept_of.n < kept_of.m:
+        raise RequestError(
+            f"pattern={pattern}: N:M keeps N of every M weights, so 0 < N < M, such as 2:4"
+        )
+    if sparsity is not None and abs(sparsity - kept_of.sparsity) > 1e-9:
+        raise RequestError(
+            f"sparsity={sparsity}: pattern={pattern} implies {kept_of.sparsity:g}; "
+            "leave sparsity out, or choose pattern=unstructured"
+        )
+    return kept_of
+
+
+@dataclass(frozen=True)
+class SharedRows(Unstructured):
+    """A pattern for a process's share of a matrix's rows: what is compared over the whole matrix is
+    compared with everyone's rows."""
+
+    ranks: Ranks = field(kw_only=True)
+
+    def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
+        if scope == "row":
+            return super().mask(scores, scope)
+        everyones = self.ranks.concat(scores)
+        return super().mask(everyones, scope)[self.ranks.share(len(everyones))]
+
+
+def over(pattern: Pattern, ranks: Ranks) -> Pattern:
+    """`pattern` for shares of rows; the groups of N:M lie within a row."""
+    if ranks.size == 1 or not isinstance(pattern, Unstructured):
+        return pattern
+    return SharedRows(pattern.sparsity, ranks=ranks)

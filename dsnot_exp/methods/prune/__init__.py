@@ -1,0 +1,1 @@
+"""Initial masks: one file per method."""

@@ -1,0 +1,1 @@
+"""Updates of the kept weights under a fixed mask: one file per method."""

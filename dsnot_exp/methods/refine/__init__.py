@@ -1,0 +1,1 @@
+"""Mask refiners: one file or folder per method."""

@@ -1,0 +1,1 @@
+"""DSnoT: the method, its cycles, and kernels that run them faster."""

@@ -1,0 +1,72 @@
+"""Which layers a kernel refines: Triton's on a GPU, a c_kernel one on a CPU. The choice is
+automatic and never changes a mask."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.methods import native
+from dsnot_exp.methods.patterns import NM
+from dsnot_exp.methods.protocols import Layer
+from dsnot_exp.methods.refine.dsnot import c_kernel
+
+log = logging.getLogger(__name__)
+
+# Two integers per weight: a row of 2^14 fits the registers, one of 2^15 them and the L1 cache.
+WIDEST = 1 << 15
+_failed: set[torch.device] = set()
+
+
+def usable(weight: Tensor) -> bool:
+    """Whether there is a kernel for `weight: (out, in)`. On a GPU of CUDA's: with Triton (which
+    builds of torch for CPUs lack), and rows that fit. In memory: with a C compiler."""
+    if weight.device in _failed:
+        return False
+    if on_triton(weight):
+        return weight.shape[1] <= WIDEST and importlib.util.find_spec("triton") is not None
+    in_memory = weight.device.type == "cpu" and weight.dtype in c_kernel.DTYPES
+    return in_memory and native.available("dsnot_rows")
+
+
+def on_triton(weight: Tensor) -> bool:
+    """TRITON_INTERPRET=1, Triton's own switch for debugging, takes it to the CPU."""
+    return weight.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def swap(
+    layer: Layer, divisor: Tensor, error: Tensor, cycles: int, threshold: float,
+    flip_stops: bool, run_on: bool,
+) -> tuple[Tensor, Tensor, Tensor] | None:  # fmt: skip
+    """`divisor: (in,)`, `error: (out,)` -> (mask, error after, swaps), or None: it cannot run.
+
+    A kernel that fails (no compiler, a GPU with too few registers) costs speed and no result:
+    it is told once, and the plain version does that device's layers.
+    """
+    statistics, initial, pattern = layer.statistics, layer.initial, layer.pattern
+    present = initial.weight if initial.moved else layer.weight
+    unit = statistics.sequence_length * statistics.mean
+    try:
+        if on_triton(layer.weight):
+            from dsnot_exp.methods.refine.dsnot.triton_kernel import refine_rows
+        else:
+            refine_rows = c_kernel.refine_rows
+        return refine_rows(
+            layer.weight, present, initial.scores, initial.mask, unit, divisor,
+            statistics.norm, error, cycles, threshold,
+            pattern.m if isinstance(pattern, NM) else 0, flip_stops, run_on,
+        )  # fmt: skip
+    except Exception as failure:  # whatever Triton, a compiler or the driver raise
+        _failed.add(layer.weight.device)
+        reason = (str(failure) or type(failure).__name__).splitlines()[0]
+        log.warning(
+            "the refiner's kernel does not run on %s (%s): the plain version, slower, "
+            "with the same result",
+            layer.weight.device,
+            reason,
+        )
+        return None

@@ -1,0 +1,93 @@
+"""Every method by its group and name: ours, and those that other packages install as plug-ins.
+
+A plug-in is a dataclass that follows the protocol of its group (protocols.py), named by an entry
+point. In the plug-in's pyproject.toml:
+
+    [project.entry-points."dsnot_exp.prune"]
+    mymethod = "my_package:MyMethod"
+
+makes `prune=mymethod` work; its options are the fields of the dataclass.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields, is_dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from dsnot_exp.methods.allocate.uniform import Uniform
+from dsnot_exp.methods.finetune.lora import Lora
+from dsnot_exp.methods.prune.magnitude import Magnitude
+from dsnot_exp.methods.prune.sparsegpt import SparseGPT
+from dsnot_exp.methods.prune.wanda import Wanda
+from dsnot_exp.methods.reconstruct.none import Keep
+from dsnot_exp.methods.refine.dsnot.method import DSnoT
+from dsnot_exp.methods.statistics import Statistic
+from dsnot_exp.utils.errors import RequestError
+
+OURS: dict[str, dict[str, type]] = {
+    "allocate": {"uniform": Uniform},
+    "prune": {"magnitude": Magnitude, "wanda": Wanda, "sparsegpt": SparseGPT},
+    # `dsnot_official` is DSnoT with the released defaults: conf/refine/dsnot_official.yaml.
+    "refine": {"dsnot": DSnoT, "dsnot_official": DSnoT},
+    "reconstruct": {"none": Keep},
+    "finetune": {"lora": Lora},
+}
+NONE = "none"  # in every group but `allocate`: the stage does nothing
+
+
+def names(group: str) -> list[str]:
+    """The names that `group` accepts, ours first."""
+    return [*OURS[group], *(name for name in sorted(plugins(group)) if name not in OURS[group])]
+
+
+def method(group: str, name: str) -> type:
+    """The class of a method. Raises RequestError for an unknown name and for a plug-in that cannot
+    be used."""
+    if name in OURS[group]:
+        return OURS[group][name]
+    if name not in plugins(group):
+        choices = dict.fromkeys([*names(group), *([NONE] if group != "allocate" else [])])
+        raise RequestError(f"{group}={name}: choose from {', '.join(choices)}")
+    point = plugins(group)[name]
+    try:
+        found = point.load()
+    except Exception as error:  # whatever the plug-in's import raises
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RequestError(f"{group}={name}: the plug-in {point.value} fails ({reason})") from error
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise RequestError(f"{group}={name}: the plug-in {point.value} is not a dataclass")
+    refuse_unknown_needs(f"{group}={name}", found)
+    return found
+
+
+def options(group: str, name: str) -> dict[str, Any]:
+    """A method's options with their defaults, as plain data."""
+    own = method(group, name)()
+    return {field.name: getattr(own, field.name) for field in fields(own)}
+
+
+def refuse_unknown_needs(key: str, found: type) -> None:
+    """`needs = {"Gram"}` would collect nothing, and the method would run without its statistics."""
+    needs: Any = getattr(found, "needs", frozenset())
+    for need in needs:
+        if not isinstance(need, Statistic):
+            choices = ", ".join(f"Statistic.{one.name}" for one in Statistic)
+            raise RequestError(
+                f"{key}: needs {need!r}, which is not collected; choose from {choices}"
+            )
+
+
+def origin(group: str, name: str) -> str | None:
+    """The distribution and version that a plug-in comes from; None for our own methods. A result
+    depends on it as on our own code."""
+    if name in OURS[group] or name not in plugins(group):
+        return None
+    found = plugins(group)[name].dist
+    return None if found is None else f"{found.name} {found.version}"
+
+
+@functools.cache
+def plugins(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"dsnot_exp.{group}")}

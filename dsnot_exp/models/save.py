@@ -1,0 +1,68 @@
+"""The sparse model as a Hugging Face folder that plain transformers loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.shards import Shards, shard_name, size_in, write_shard
+from dsnot_exp.models.streamed import Streamed
+from dsnot_exp.utils.errors import RunError
+from dsnot_exp.utils.files import write_atomically, writing_state
+
+
+def save_model(model: Placed, tokenizer: Any, place: Path) -> None:
+    """Write beside `place` and rename: an interrupted save leaves nothing that looks finished.
+    The blocks of a streamed model are on the same disk and are linked."""
+    folder, name = place.parent, place.name
+    for left in folder.glob(f".{name}.*"):  # by a run that was killed while it saved
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    try:
+        if isinstance(model, Streamed):
+            for file in Path(model.source.path).iterdir():
+                os.link(file, temporary / file.name)
+        else:
+            model.model.save_pretrained(temporary, safe_serialization=True)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temporary)
+        temporary.chmod(0o755)  # mkdtemp and safetensors keep others out
+        for file in temporary.iterdir():
+            file.chmod(0o644)
+        if place.exists():
+            shutil.rmtree(place)
+        os.rename(temporary, place)
+    except OSError as error:
+        raise RunError(f"{place}: the sparse model could not be saved ({error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def complete_folder(model: Streamed, folder: Path) -> None:
+    """Put what is around the blocks beside their shards: `folder` becomes a Hugging Face folder."""
+    checkpoint, blocks = model.checkpoint, len(model.blocks[1])
+    around = checkpoint.shards.read(checkpoint.around)
+    around = {
+        key: tensor.to(model.model.dtype) if tensor.is_floating_point() else tensor
+        for key, tensor in around.items()
+    }
+    with writing_state(folder):
+        write_shard(folder / shard_name(blocks, blocks), around)
+        files = sorted(folder.glob("model-*.safetensors"))
+        entries = Shards(files).entries
+        index = {
+            "metadata": {"total_size": size_in(entries.values())},
+            "weight_map": {key: entry.file.name for key, entry in entries.items()},
+        }
+        write_atomically(folder / SAFE_WEIGHTS_INDEX_NAME, json.dumps(index, indent=1).encode())
+        model.model.config.architectures = [type(model.model).__name__]
+        model.model.config.save_pretrained(folder)
+        if model.model.generation_config is not None:
+            model.model.generation_config.save_pretrained(folder)

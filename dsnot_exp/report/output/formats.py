@@ -1,0 +1,185 @@
+"""A table as Markdown, LaTeX and CSV. Text formats name methods as they are typed."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import pandas as pd
+
+from dsnot_exp.report.tables.table import Cell, Table
+
+NAMES = {
+    "dense": "Dense", "magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT",
+    "dsnot": "DSnoT", "dsnot_official": "DSnoT (released)", "lora": "LoRA", "owl": "OWL",
+}  # fmt: skip
+HUGE = 1e5
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "−": "$-$", "±": r"$\pm$", "·": r"$\cdot$", "…": r"\ldots{}", "<": "$<$", ">": "$>$",
+    "|": "$|$",
+}  # fmt: skip
+DOCUMENT = r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage{booktabs,graphicx}
+\usepackage[margin=15mm,landscape]{geometry}
+\begin{document}
+%s
+\end{document}
+"""
+FLOAT = r"""\begin{table}[p]
+\centering\small
+\caption{%s}
+%s
+\end{table}"""
+WIDTH = r"\ifdim\width>\linewidth \linewidth\else\width\fi"
+PAGE = 32  # rows that fit on one
+
+
+def number(value: float, digits: int | None) -> str:
+    """`digits` decimals, so that they stand below each other; what is huge in powers of ten."""
+    if digits is None:
+        return f"{value:.4g}"
+    if abs(value) >= HUGE:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.{digits}f}"
+
+
+def difference(cell: Cell, digits: int | None) -> str:
+    """With its sign, unless nothing of it is left; as coarse as the figures it is between."""
+    gap = cell.difference
+    if gap is None or cell.value is None or cell.published is None:
+        return ""
+    huge = max(abs(cell.value), abs(cell.published.value)) >= HUGE
+    shown = f"{gap:.0e}".replace("e+0", "e") if huge else number(gap, digits)
+    return shown.lstrip("-") if float(shown) == 0 else shown if gap < 0 else f"+{shown}"
+
+
+def spread(cell: Cell, digits: int | None) -> str:
+    if cell.spread is None:
+        return ""
+    return f"± {number(cell.spread, digits)}" + (f" (n={cell.n})" if cell.n > 1 else "")
+
+
+def beside(cell: Cell, digits: int | None) -> str:
+    """`10.79, -0.01`: the published figure, its source if there are several, the difference."""
+    if cell.published is None:
+        return ""
+    mark = f" [{cell.mark}]" if cell.mark else ""
+    return ", ".join(filter(None, [cell.published.text + mark, difference(cell, digits)]))
+
+
+def legend(table: Table) -> list[str]:
+    """What stands beneath the table: what the brackets hold, every source, every remark."""
+    lines = []
+    if table.sources:
+        lines.append("In brackets: the published figure, and ours less the published.")
+    if any(cell.n > 1 for row in table.cells for cell in row):
+        lines.append("± with n: mean and sample standard deviation over n seeds.")
+    for mark, source in table.sources:
+        note = f" {source.note}" if source.note else ""
+        lines.append(f"Published{f' [{mark}]' if mark else ''}: {source.source}.{note}")
+    return lines + table.notes
+
+
+def markdown(table: Table) -> str:
+    head = [*table.heads, *table.columns]
+    lines = [head, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
+    for labels, cells in zip(table.labels, table.cells, strict=True):
+        lines.append([*labels, *[_plain(cell, table.digits) for cell in cells]])
+    text = "\n".join(f"| {' | '.join(map(_one_line, line))} |" for line in lines)
+    if not table.joined and not legend(table):
+        return text
+    title = f"**{table.title}** ({table.caption})"
+    return "\n\n".join([title, text, *legend(table)])
+
+
+def _plain(cell: Cell, digits: int | None) -> str:
+    if cell.value is None:
+        shown = cell.words
+    else:
+        shown = number(cell.value, digits)
+        shown = f"**{shown}**" if cell.best else shown
+    more = beside(cell, digits)
+    return " ".join(filter(None, [shown, spread(cell, digits), f"({more})" if more else ""]))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def csv(table: Table) -> str:
+    """Every figure in full; a column for each kind of number that the table holds at all."""
+    columns: dict[str, list[Any]] = {}
+    for place, head in enumerate(table.heads):
+        columns[head] = [labels[place] for labels in table.labels]
+    for place, name in enumerate(table.columns):
+        cells = [row[place] for row in table.cells]
+        columns[name] = [c.words if c.value is None else repr(c.value) for c in cells]
+        more: dict[str, list[Any]] = {
+            "published": [c.published.text if c.published else None for c in cells],
+            "difference": [c.difference for c in cells],
+            "std": [c.spread if c.n > 1 else None for c in cells],
+            "n": [c.n if c.n > 1 else None for c in cells],
+            "stderr": [c.spread if c.n == 1 else None for c in cells],
+        }
+        for kind, values in more.items():
+            if any(value is not None for value in values):
+                columns[f"{name} {kind}"] = ["" if v is None else str(v) for v in values]
+    text = pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+    return text + "".join(f"# {_one_line(line)}\n" for line in [table.caption, *legend(table)])
+
+
+def latex(tables: list[Table]) -> str:
+    """A document that compiles; a paper takes a table environment out of it."""
+    return DOCUMENT % "\n\\clearpage\n".join(_environment(table) for table in tables)
+
+
+def _environment(table: Table) -> str:
+    """Published figures and differences stand small in a line of their own beneath ours."""
+    rows: list[list[str]] = []
+    for labels, cells in zip(table.labels, table.cells, strict=True):
+        shown = [escaped(pretty(label) if table.joined else label) for label in labels]
+        rows.append([*shown, *[_strong(cell, table.digits) for cell in cells]])
+        if any(cell.published for cell in cells):
+            small = [escaped(beside(c, table.digits).replace(", -", ", −")) for c in cells]
+            published = [f"{{\\scriptsize ({s})}}" if s else "" for s in small]
+            rows.append([r"\quad{\scriptsize published}"] + [""] * (len(labels) - 1) + published)
+    head = [escaped(name) for name in [*table.heads, *table.columns]]
+    form = "l" * len(table.heads) + "r" * len(table.columns)
+    beneath = "".join(f"\n\n\\smallskip{{\\footnotesize {escaped(x)}}}" for x in legend(table))
+    caption = escaped(f"{table.title}: {table.caption}.")
+    pages = []
+    for start in range(0, max(1, len(rows)), PAGE):
+        frame = pd.DataFrame(rows[start : start + PAGE], columns=head)
+        tabular = frame.to_latex(index=False, escape=False, column_format=form).strip()
+        fits = f"\\resizebox{{{WIDTH}}}{{!}}{{%\n{tabular}}}"
+        last = start + PAGE >= len(rows)
+        pages.append(FLOAT % (caption if start == 0 else "(continued)", fits + beneath * last))
+    return "\n\\clearpage\n".join(pages)
+
+
+def _strong(cell: Cell, digits: int | None) -> str:
+    if cell.value is None:
+        return f"{{\\scriptsize {escaped(cell.words)}}}" if cell.words else ""
+    shown = escaped(number(cell.value, digits))
+    more = escaped(spread(cell, digits))
+    shown = f"\\textbf{{{shown}}}" if cell.best else shown
+    return shown + (f" {{\\scriptsize {more}}}" if more else "")
+
+
+def pretty(method: str) -> str:
+    """`wanda+dsnot` as the papers write it; any other label as it is."""
+    parts = method.split("+")
+    known = all(part in NAMES for part in parts)
+    return " + ".join(NAMES[part] for part in parts) if known else method
+
+
+def escaped(text: str) -> str:
+    """For pdflatex: its own characters by name, accents and scripts that it lacks without."""
+    found = []
+    for char in " ".join(text.split()):
+        plain = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode() or "?"
+        found.append(LATEX.get(char) or "".join(LATEX.get(c, c) for c in plain))
+    return "".join(found)

@@ -1,0 +1,51 @@
+"""The files of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsnot_exp.report.output.formats import csv, latex, markdown
+from dsnot_exp.report.output.page import page
+from dsnot_exp.report.output.provenance import commands, facts, warnings
+from dsnot_exp.report.plots import pictures
+from dsnot_exp.report.runs import Run
+from dsnot_exp.report.tables.table import Table
+from dsnot_exp.utils.files import write_atomically
+
+PICTURES = ("perplexity_sparsity", "layer_errors", "time_memory")
+
+
+def write(
+    folder: Path,
+    name: str,
+    runs: list[Run],
+    tables: list[Table],
+    notes: Sequence[str],
+    broken: Sequence[str],
+) -> tuple[str, list[str]]:
+    """Markdown for the terminal, and the names of the files; an older report's are removed."""
+    said = [*notes, *warnings(runs, broken)]
+    text = "\n\n".join([*map(markdown, tables), *(f"Note: {line}" for line in said)])
+    drawn = list(pictures(runs))
+    files = {"table.md": text + "\n", "table.tex": latex(tables)}
+    for number, table in enumerate(tables, 1):
+        files[f"table{f'-{number}' if number > 1 else ''}.csv"] = csv(table)
+    sweeps = dict.fromkeys(str(run.options.get("sweep")) for run in runs)
+    several = "s" if len(sweeps) > 1 else ""
+    count = f"Sweep{several} {', '.join(sweeps)} · {len(runs)} run{'s' if len(runs) > 1 else ''}"
+    files["index.html"] = page(name, count, tables, drawn, said, facts(runs), commands(runs))
+    data = {file: content.encode() for file, content in files.items()}
+    for picture in drawn:
+        data |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
+    folder.mkdir(exist_ok=True)
+    ours = [
+        *folder.glob("table*.csv"),
+        *(folder / f"{p}.{e}" for p in PICTURES for e in ("png", "svg")),
+    ]
+    for old in ours:
+        if old.name not in data:
+            old.unlink(missing_ok=True)
+    for file, content in data.items():
+        write_atomically(folder / file, content)
+    return text, list(data)

@@ -1,0 +1,137 @@
+"""Result files -> runs. What cannot be read is named, never guessed at."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dsnot_exp.results.file import NAME, SCHEMA, flatten
+
+MAPPINGS = ("model", "sparsity", "timing_s", "memory", "environment", "failed", "notes")
+DOES_NOTHING = (None, "none", "uniform", "dense")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result.json; `options` is its configuration with dotted names."""
+
+    path: Path
+    result: dict[str, Any] = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
+
+    @property
+    def model(self) -> str:
+        """`local` and `hub` say nothing; the last part of the path does."""
+        name, path = self.options.get("model.name"), self.options.get("model.path")
+        if name in ("local", "hub", None) and path:
+            return str(path).rstrip("/").rpartition("/")[2] or str(path)
+        return str(name)
+
+    @property
+    def method(self) -> str:
+        """What was done to the weights, in its order: `wanda+dsnot`; `dense` if nothing was."""
+        groups = ("prune", "allocate", "refine", "reconstruct", "finetune")
+        names = [self.options.get(f"{group}.name") for group in groups]
+        return "+".join(str(n) for n in names if n not in DOES_NOTHING) or "dense"
+
+    @property
+    def budget(self) -> str:
+        return budget(self.options.get("sparsity"), self.options.get("pattern"))
+
+    @property
+    def seqlen(self) -> int | None:
+        asked = number(self.options.get("eval.seqlen")) or number(self.options.get("calib.seqlen"))
+        return int(asked) if asked else None
+
+    @property
+    def incomplete(self) -> bool:
+        return self.result.get("status", "finished") != "finished"
+
+    def axis(self, name: str) -> Any:
+        """The run's place on an axis of a table: a property, or any option by its name."""
+        if name == "initializer":
+            return self.method.split("+")[0]
+        if name in ("model", "method", "budget", "seqlen"):
+            return getattr(self, name)
+        return self.options.get(name)
+
+    def metric(self, kind: str, name: str, stage: str, key: str | None = None) -> float | None:
+        """A number of `metrics`, or None where this run does not hold it."""
+        found = self.result["metrics"][kind].get(name, {}).get(stage)
+        return number(found.get(key) if key and isinstance(found, dict) else found)
+
+
+def budget(sparsity: Any, pattern: Any) -> str:
+    """`60 %` or `2:4`."""
+    if pattern not in (None, "unstructured"):
+        return str(pattern)
+    return f"{100 * sparsity:g} %" if number(sparsity) is not None else "?"
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None: a bool, a word and a NaN are no figures."""
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if known and math.isfinite(value) else None
+
+
+def load(folder: Path) -> tuple[list[Run], list[str]]:
+    """Every whole result at or below `folder`, and a line for each that cannot be read."""
+    runs, broken = [], []
+    for path in sorted(folder.rglob(NAME)):
+        try:
+            result = _checked(json.loads(path.read_text("utf-8")))
+        except RecursionError:
+            broken.append(f"{path}: left out (nested too deeply)")
+        except (OSError, ValueError) as error:
+            broken.append(f"{path}: left out ({' '.join(str(error).split())})")
+        else:
+            runs.append(Run(path, result, flatten(result["config"])))
+    return runs, broken
+
+
+def _checked(result: Any) -> dict[str, Any]:
+    """The result with every mapping that the report reads; ValueError says what is wrong."""
+    if not isinstance(result, dict) or not isinstance(result.get("schema"), int):
+        raise ValueError("no result: it names no schema")
+    if result["schema"] > SCHEMA:
+        raise ValueError(f"schema {result['schema']} is newer than this program's {SCHEMA}")
+    metrics = {"perplexity": {}, "zero_shot": {}, "reconstruction": []} | _mapping(
+        result, "metrics", required=True
+    )
+    for kind in ("perplexity", "zero_shot"):
+        if any(not isinstance(v, dict) for v in _mapping(metrics, kind).values()):
+            raise ValueError(f"metrics.{kind} is not as it should be")
+    rows = metrics["reconstruction"]
+    if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
+        raise ValueError("metrics.reconstruction is not as it should be")
+    parts = {name: _mapping(result, name) for name in MAPPINGS}
+    config = _mapping(result, "config", required=True)
+    return {**result, **parts, "config": config, "metrics": metrics}
+
+
+def _mapping(tree: dict[str, Any], key: str, required: bool = False) -> dict[str, Any]:
+    value = tree.get(key)
+    if value is None and not required:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is {'missing' if value is None else 'no mapping'}")
+    return value
+
+
+def in_order(values: Sequence[Any], first: Sequence[Any] = ()) -> list[Any]:
+    """`first` as it is, then what else there is: nothing, numbers, names (llama-7b < llama-13b)."""
+
+    def key(value: Any) -> tuple[int, float, list[tuple[bool, float, str]]]:
+        figure = number(value)
+        if value is None or figure is not None:
+            return (0 if value is None else 1, figure or 0.0, [])
+        words = re.split(r"(\d+(?:\.\d+)?)", str(value))
+        return (2, 0.0, [(i % 2 == 0, float(w) if i % 2 else 0.0, w) for i, w in enumerate(words)])
+
+    found = {str(value): value for value in values if value not in first}
+    return [*first, *sorted(found.values(), key=key)]

@@ -1,0 +1,1 @@
+"""Tables: which runs belong in which cell."""

@@ -1,0 +1,73 @@
+"""Which runs of a sweep may stand in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
+
+from dsnot_exp.config import WITHOUT_EFFECT
+from dsnot_exp.report.runs import Run
+from dsnot_exp.report.tables.layouts import Layout
+
+# Of two runs in one cell these may differ: they affect what is measured, not its value.
+FREE = {
+    "seed", "relative_error", "eval.name", "eval.perplexity", "eval.tasks", "eval.baselines",
+    "eval.batch_size", "eval.streaming", "eval.seqlen", "calib.batch_size", "model.perplexity",
+    "model.tasks", "model.max_cycles",
+}  # fmt: skip
+ONLY_ACCURACY = {"eval.limit", "eval.num_fewshot"}
+Key = tuple[Any, ...]
+
+
+def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any], list[Run]]]:
+    """Runs by everything that a cell must not mix. A run that lacks an option (a magnitude mask
+    has no refine.max_cycles) belongs to every group."""
+    keys = [axis for axis in ("model", "budget") if axis not in layout.axes]
+    keys += ["seqlen"] if layout.measure == "perplexity" else []
+    free = FREE if layout.measure == "accuracy" else FREE | ONLY_ACCURACY
+    keys += clashing(runs, [*layout.axes, *keys], free)
+    found = [tuple(run.axis(key) for key in keys) for run in runs]
+    whole = [f for f in found if not any(_fits(f, g) and f != g for g in found)]
+    for chosen in sorted(set(map(_hashable, whole)), key=str):
+        fixed = dict(zip(keys, next(f for f in whole if _hashable(f) == chosen), strict=True))
+        mine = zip(runs, found, strict=True)
+        yield fixed, [run for run, f in mine if _fits(f, tuple(fixed.values()))]
+
+
+def _fits(part: Key, whole: Key) -> bool:
+    return all(p is None or p == w for p, w in zip(part, whole, strict=True))
+
+
+def _hashable(key: Key) -> tuple[str, ...]:
+    return tuple(map(str, key))
+
+
+def clashing(
+    runs: Sequence[Run], axes: Sequence[str], free: Set[str] = FREE | ONLY_ACCURACY
+) -> list[str]:
+    """The options in which runs at one place on the axes differ."""
+    cells: dict[tuple[str, ...], Run] = {}
+    found: dict[str, None] = {}
+    for run in runs:
+        place = _hashable(tuple(run.axis(axis) for axis in axes))
+        first = cells.setdefault(place, run)
+        for key in {**first.options, **run.options}:
+            settled = key in free or key in axes or key.split(".")[0] in WITHOUT_EFFECT
+            if not settled and str(first.options.get(key)) != str(run.options.get(key)):
+                found[key] = None
+    return list(found)
+
+
+def comparable(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that share a text of one sequence length, or a task, with another of their group."""
+    groups: list[tuple[set[tuple[str, Any]], list[Run]]] = []
+    for run in runs:
+        metrics = run.result["metrics"]
+        measured = {(name, run.seqlen) for name in metrics["perplexity"]}
+        measured |= {(name, None) for name in metrics["zero_shot"]}
+        measured = measured or {("", None)}
+        near = [group for group in groups if group[0] & measured]
+        together = [other for group in near for other in group[1]]
+        names = measured.union(*(group[0] for group in near))
+        groups = [group for group in groups if group not in near] + [(names, [*together, run])]
+    return [members for _, members in groups]

@@ -1,0 +1,38 @@
+"""The words on rows and columns: what tells them apart; the rest belongs to the caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dsnot_exp.report.tables.groups import Key
+
+Labels = list[tuple[str, ...]]
+
+
+def labels(
+    axes: Sequence[str], keys: Sequence[Key], least: int
+) -> tuple[tuple[str, ...], Labels, list[str]]:
+    """The axes that are named, the label of every key, and what all keys share. `least`: so many
+    axes are named even where nothing differs."""
+    differs = [len({str(key[place]) for key in keys}) > 1 for place in range(len(axes))]
+    kept = [place for place, varies in enumerate(differs) if varies]
+    kept = kept or list(range(len(axes)))[len(axes) - least :]
+    shared = [say(axes[p], keys[0][p]) for p in range(len(axes)) if p not in kept]
+    words = [tuple(_show(axes[place], key[place]) for place in kept) for key in keys]
+    return tuple(axes[place] for place in kept), words, shared
+
+
+def say(axis: str, value: Any) -> str:
+    """A fact of the caption."""
+    if axis == "seqlen":
+        return f"{value} tokens per sequence"
+    if axis == "budget":
+        return f"{value} sparsity" if "%" in str(value) else f"pattern {value}"
+    return str(value) if axis in ("model", "method", "initializer") else f"{axis} = {value}"
+
+
+def _show(axis: str, value: Any) -> str:
+    if value is None:
+        return "no refinement" if axis.startswith("refine.") else "none"
+    return str(value)

@@ -1,0 +1,91 @@
+"""Figures that others have published, and whether one may stand beside a run of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE = Path(__file__).with_name("published.yaml")
+
+
+@dataclass(frozen=True)
+class Published:
+    """`text` as it was printed, such as 4.10 or 6.9e3, and where."""
+
+    text: str
+    source: str
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        return float(self.text)
+
+
+@dataclass(frozen=True)
+class Where:
+    """A cell of a table: what was measured, of what. `options` are the run's, if there is one."""
+
+    measure: str  # perplexity, seconds
+    name: str  # data set, phase
+    model: str
+    method: str
+    budget: str
+    seqlen: int | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def agrees(self, model: str, method: str, where: Mapping[str, str]) -> bool:
+        own = {key: str(getattr(self, key)) for key in where}
+        named = self.options.get("model.name", self.model)  # a local folder may be called anything
+        return (self.model, named, self.method, own) == (model, model, method, dict(where))
+
+
+@cache
+def _file() -> dict[str, Any]:
+    """Every scalar as text: YAML would make 4.1 of 4.10, and leave 6.9e3 text anyway."""
+    loaded = yaml.load(FILE.read_text("utf-8"), Loader=yaml.BaseLoader)
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def find(where: Where) -> tuple[Published | None, list[Published]]:
+    """The figure to set beside this cell, and those to name beneath the table."""
+    beside, beneath = None, []
+    if not _unusual(where):
+        for entry in _file()["figures"]:
+            figure = _figure(entry, where)
+            if figure is None:
+                continue
+            if beside is None and "remark" not in entry:
+                beside = figure
+            else:
+                beneath.append(figure)
+    return beside, beneath
+
+
+def _figure(entry: dict[str, Any], where: Where) -> Published | None:
+    for method, values in entry["rows"].items():
+        for model, text in zip(entry["models"], values, strict=True):
+            if where.agrees(model, method, entry["where"]):
+                return Published(text, entry["source"], entry.get("note", ""))
+    return None
+
+
+def _unusual(where: Where) -> list[str]:
+    """The options of the run that none of the papers' tables was made with."""
+    if where.method == "dense":
+        return []
+    usual = _file()["usual"]
+    return [key for key in usual if key in where.options and _other(where.options[key], usual[key])]
+
+
+def _other(value: Any, usual: str) -> bool:
+    """1 and 1.0 are one value, and so are True and "True"."""
+    try:
+        return float(value) != float(usual)
+    except (TypeError, ValueError):
+        return str(value) != usual

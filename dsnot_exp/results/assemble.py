@@ -1,0 +1,98 @@
+"""An outcome becomes the content of result.json."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from dsnot_exp.results.file import SCHEMA
+from dsnot_exp.results.outcome import Outcome
+from dsnot_exp.results.privacy import private
+from dsnot_exp.utils.distributed import current
+from dsnot_exp.utils.paths import PACKAGE
+
+
+def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
+    """All of result.json. Home paths and secrets are removed: the file is meant to be shared.
+
+    identity: the hash over everything that affects the result
+    """
+    config = outcome.config
+    result = {
+        "schema": SCHEMA,
+        "status": "incomplete" if outcome.failed else "finished",
+        "config": asdict(config),
+        "config_hash": identity,
+        "command": command,
+        "model": {
+            "name": config.model.name,
+            "path": config.model.path,
+            "revision": outcome.revision,
+            **outcome.facts,
+        },
+        "sparsity": sparsity_summary(outcome),
+        "masks_sha256": outcome.masks_sha256,
+        "metrics": {
+            **outcome.metrics,
+            "reconstruction": [record.reconstruction() for record in outcome.records],
+        },
+        "finetune": outcome.finetuned,
+        "data": outcome.data,
+        "failed": outcome.failed,
+        "reused": outcome.reused,
+        "notes": outcome.notes,
+        **outcome.account,
+        "environment": environment(outcome.device),
+    }
+    shared: dict[str, Any] = private(result)
+    return shared
+
+
+def sparsity_summary(outcome: Outcome) -> dict[str, Any]:
+    """`of_all_block_weights` counts every matrix in the blocks, dense ones included."""
+    records, total = outcome.records, outcome.block_weights
+    zeros, weights = sum(r.zeros for r in records), sum(r.weights for r in records)
+    return {
+        "target": outcome.config.sparsity,
+        "achieved": zeros / weights if weights else 0.0,
+        "of_all_block_weights": zeros / total if total else 0.0,
+        "layers": {r.layer: r.zeros / r.weights for r in records},
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    packages = ("transformers", "peft", "datasets", "lm_eval", "dsnot_exp")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: _version(name) for name in packages},
+        "git": _git_commit(),
+        "device": f"{device} ({name})",
+        "threads": torch.get_num_threads(),
+        "processes": current().size,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ImportError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that ran, `-dirty` if it was changed; None outside a repository."""
+    if not (PACKAGE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

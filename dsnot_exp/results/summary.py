@@ -1,0 +1,62 @@
+"""The table and the lines that a finished run prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from dsnot_exp.config import STAGES
+from dsnot_exp.utils.console import console, say
+
+
+def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) -> None:
+    """The closing table (dense / pruned / refined), sparsity, times, and where the files are."""
+    metrics = result["metrics"]
+    rows = [(f"perplexity {name}", values) for name, values in metrics["perplexity"].items()]
+    for task, stages in metrics["zero_shot"].items():
+        values = {stage: found.get("acc") for stage, found in stages.items()}
+        rows.append((f"accuracy {task}", values))
+    stages = [s for s in STAGES if any(v.get(s) is not None for _, v in rows)]
+    table = Table(title=folder.name, title_justify="left")
+    table.add_column("")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    for name, values in rows:
+        table.add_row(name, *[_number(name, values.get(stage)) for stage in stages])
+    if rows:
+        console.print(table)
+    for line in _closing_lines(result, folder, wandb):
+        say(line)
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name.startswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
+
+
+def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> Iterator[str]:
+    sparsity, timing = result["sparsity"], result["timing_s"]
+    yield (
+        f"sparsity  {sparsity['achieved']:.4f} of the linear layers' weights, "
+        f"{sparsity['of_all_block_weights']:.4f} of all matrices in the blocks"
+    )
+    rows = [r for r in result["metrics"]["reconstruction"] if r["expected_before"] is not None]
+    if rows and any(r["swaps"] for r in rows):
+        for kind in ("expected", "relative"):
+            if rows[0][f"{kind}_before"] is not None:
+                before = sum(r[f"{kind}_before"] for r in rows) / len(rows)
+                after = sum(r[f"{kind}_after"] for r in rows) / len(rows)
+                yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
+    times = result.get("resumed", 0)
+    gone_on = f" (stopped and gone on {times}x; all of it counted)" if times else ""
+    yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + gone_on
+    yield f"memory    {result['memory']['peak_rss_bytes'] / 2**30:.2f} GiB resident at most"
+    yield f"files     {folder}"
+    if wandb is not None:
+        yield f"wandb     {wandb}"

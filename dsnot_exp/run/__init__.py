@@ -1,0 +1,1 @@
+"""One run: its plan and checks, its inputs, its stages, its state."""

@@ -1,0 +1,69 @@
+"""Checks of a plan against the model: sequence lengths, and what can be pruned. They need the
+model's configuration, not its weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, cast
+
+from torch import nn
+
+from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.linears import linears, matches, refuse_unprunable
+from dsnot_exp.run.plan import Plan
+from dsnot_exp.utils.errors import RequestError
+
+PAPER_SEQLEN = 2048
+
+
+def settle_lengths(plan: Plan, most: int | None) -> Plan:
+    default = min(PAPER_SEQLEN, most or PAPER_SEQLEN)
+    calib = replace(plan.config.calib, seqlen=plan.config.calib.seqlen or default)
+    evaluation = replace(plan.config.eval, seqlen=plan.config.eval.seqlen or calib.seqlen)
+    lengths = {"calib.seqlen": calib.seqlen, "eval.seqlen": evaluation.seqlen}
+    finetuner, finetune = plan.finetuner, plan.config.finetune
+    if finetuner is not None:
+        finetuner = replace(cast(Any, finetuner), seqlen=finetuner.seqlen or calib.seqlen)
+        finetune = {**finetune, "samples": finetuner.sequences, "seqlen": finetuner.seqlen}
+        lengths["finetune.seqlen"] = finetuner.seqlen
+    for key, length in lengths.items():
+        if most is not None and length is not None and length > most:
+            raise RequestError(f"{key}={length}: this model has {most} positions; at most {most}")
+    config = replace(plan.config, calib=calib, eval=evaluation, finetune=finetune)
+    return replace(plan, config=config, finetuner=finetuner)
+
+
+def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
+    """Blocks that cannot be found, matrices in no linear layer, widths that M does not divide,
+    a `refine.skip` that matches nothing."""
+    options, recipe = plan.config.model, plan.recipe
+    assert recipe is not None
+    name, members = find_blocks(model, options.blocks)
+    names: set[str] = set()
+    everything: set[str] = set()
+    widths: dict[str, int] = {}
+    for index, block in enumerate(members):
+        refuse_unprunable(block, f"{name}.{index}", options.dense)
+        for linear, matrix in linears(block, options.dense).items():
+            layer = f"{name}.{index}.{linear}"
+            widths[layer] = matrix.weight.shape[1]
+            if plan.finetuner is not None:
+                plan.finetuner.refuse(layer, is_expert=matrix.expert is not None)
+            names.add(linear)
+        everything |= {*linears(block), *(n for n, _ in block.named_parameters())}
+    for layer, pattern in recipe.allocator(list(widths), recipe.pattern).items():
+        pattern.refuse_width(widths[layer], layer)
+    _refuse_unmatched("model.dense", options.dense, everything)
+    skip = recipe.refiner.skip if recipe.refiner is not None else []
+    _refuse_unmatched("refine.skip", skip, names)
+
+
+def _refuse_unmatched(key: str, globs: list[str], names: set[str]) -> None:
+    """A glob that matches nothing would silently do nothing."""
+    for glob in globs:
+        if not any(matches(name, glob) for name in names):
+            shown = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in names})
+            raise RequestError(
+                f"{key}={glob}: matches no layer of a block; choose from {', '.join(shown)}"
+            )

@@ -1,0 +1,142 @@
+"""What makes two runs the same: a hash of everything that affects the result."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from dsnot_exp import __version__, tinyworld
+from dsnot_exp.config import WITHOUT_EFFECT, ModelConfig, to_config
+from dsnot_exp.methods import registry
+from dsnot_exp.models.source import Source
+from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.utils.errors import DsnotError
+from dsnot_exp.utils.paths import PACKAGE
+
+WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # not what is computed
+
+
+def config_hash(plan: Plan) -> str:
+    """sha256 over the settled options, the device's kind, and the content of local files."""
+    options = {k: v for k, v in asdict(plan.config).items() if k not in WITHOUT_EFFECT}
+    for group, option in WHERE_ONLY:
+        options[group].pop(option)
+    if plan.recipe is None:  # nothing is pruned: neither how nor on which data matters
+        options = {k: v for k, v in options.items() if k in ("model", "eval", "sparsity", "seed")}
+    elif not plan.refines:
+        options["refine"] = {"name": "none"}
+    if plan.finetuner is None:  # a result from before there was a choice is the same
+        options.pop("finetune", None)
+    options["device"] = plan.device.type
+    options["version"] = __version__
+    files = {name: _fingerprint(Path(name)) for name in _local_names(plan)}
+    bundled = plan.config.model.name == "tinyworld" and plan.config.model.path is None
+    options["files"] = files | ({"tinyworld": _fingerprint(tinyworld.MODEL)} if bundled else {})
+    if plugins := _plugins(plan):
+        options["plugins"] = plugins
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def run_id(_root_: DictConfig) -> str:
+    """The folder of a run, such as `tinyworld-wanda-0.6-dsnot-1f2e3d4c`."""
+    try:
+        plan = plan_of(_root_)
+    except DsnotError:
+        digest = hashlib.sha256(OmegaConf.to_yaml(_without_hydra(_root_)).encode()).hexdigest()
+        return f"refused-{digest[:8]}"
+    pattern = plan.config.pattern.replace(":", "of")
+    amount = f"{plan.config.sparsity:g}" if pattern == "unstructured" else pattern
+    methods = [plan.config.prune["name"]]
+    if plan.recipe is not None:
+        methods += [amount, plan.config.refine["name"]]
+    if plan.finetuner is not None:
+        methods += [plan.config.finetune["name"]]
+    return "-".join([_model_name(plan.config.model), *methods, config_hash(plan)[:8]])
+
+
+def plan_of(composed: DictConfig) -> Plan:
+    """The plan of a composed configuration, with Hydra's own part or without."""
+    return make_plan(to_config(_without_hydra(composed)))
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    raw = copy.deepcopy(composed)
+    with read_write(raw), open_dict(raw):
+        raw.pop("hydra", None)
+    return raw
+
+
+def _model_name(model: ModelConfig) -> str:
+    """`local` and `hub` say nothing; the last part of the path does."""
+    if model.name not in ("local", "hub") or model.path is None:
+        return model.name
+    return re.sub(r"[^\w.+-]+", "_", Path(model.path).expanduser().resolve().name) or model.name
+
+
+def model_fingerprint(source: Source) -> str:
+    """A commit on the hub, or the content of a folder."""
+    if source.revision is not None:
+        return f"{source.path}@{source.revision}"
+    return str(_fingerprint(Path(source.path)))
+
+
+def code_fingerprint() -> str:
+    """sha256 over this package's source and the versions of what it computes with."""
+    digest = hashlib.sha256()
+    for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.c")]):
+        digest.update(file.read_bytes())
+    for package in ("torch", "transformers", "lm_eval"):
+        digest.update(f"{package} {version(package)}".encode())
+    return digest.hexdigest()
+
+
+def _plugins(plan: Plan) -> list[str]:
+    """The distributions, with their versions, of the methods that are not ours."""
+    config = plan.config
+    chosen = {"finetune": config.finetune}
+    if plan.recipe is not None:
+        chosen |= {group: getattr(config, group) for group in ("allocate", "prune", "refine")}
+        chosen |= {"reconstruct": config.reconstruct}
+    found = [registry.origin(group, options["name"]) for group, options in chosen.items()]
+    return sorted({origin for origin in found if origin is not None})
+
+
+def _local_names(plan: Plan) -> list[str]:
+    evaluation = plan.config.eval
+    names = [plan.config.model.path or "", *evaluation.perplexity, *evaluation.tasks]
+    names += [plan.config.calib.dataset] if plan.recipe is not None else []
+    names += [plan.finetuner.dataset] if plan.finetuner is not None else []
+    return sorted({name for name in names if name and Path(name).expanduser().exists()})
+
+
+def _fingerprint(path: Path) -> Any:
+    """A data file's content; a model folder's JSON files and samples of its weights."""
+    path = path.expanduser()
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for part in sorted([*path.glob("*.json"), *path.glob("*.safetensors")]):
+        digest.update(part.name.encode())
+        digest.update(_sampled(part) if part.suffix == ".safetensors" else part.read_bytes())
+    return digest.hexdigest()
+
+
+def _sampled(path: Path, pieces: int = 64, length: int = 4096) -> bytes:
+    """A file's size and `pieces` evenly spread pieces of it: weights that were trained on differ
+    everywhere, and reading all of 26 GB to know it would take minutes."""
+    size = path.stat().st_size
+    found = [str(size).encode()]
+    with path.open("rb") as file:
+        for piece in range(pieces):
+            file.seek(piece * max(0, size - length) // (pieces - 1))
+            found.append(file.read(length))
+    return b"".join(found)

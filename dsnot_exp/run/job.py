@@ -1,0 +1,96 @@
+"""One run: skipped if it is finished, left if another process is at it, and recorded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dsnot_exp.config import Config
+from dsnot_exp.evaluate.store import Store
+from dsnot_exp.evaluate.suite import Suite
+from dsnot_exp.models.source import Source
+from dsnot_exp.results.assemble import assemble
+from dsnot_exp.results.error_plot import error_figure
+from dsnot_exp.results.file import NOTE, whole, write_result, written
+from dsnot_exp.results.summary import show_result
+from dsnot_exp.results.wandb_mirror import mirror
+from dsnot_exp.run.experiment import Experiment
+from dsnot_exp.run.fingerprint import code_fingerprint, config_hash, model_fingerprint
+from dsnot_exp.run.inputs import prepare
+from dsnot_exp.run.lock import owned
+from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.run.state import RunState
+from dsnot_exp.utils.console import Display, say
+from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.hidden_states import Storage
+
+log = logging.getLogger(__name__)
+
+
+def run_experiment(
+    config: Config, folder: Path, command: str, wait: bool = True
+) -> dict[str, Any] | None:
+    """Run what `config` asks for and leave the result in `folder`; returns the result. None where
+    another process is at it and `wait` is false."""
+    plan = make_plan(config)
+    identity, ranks = config_hash(plan), plan.ranks
+    with ranks.if_first(owned(folder, wait), True) as held:
+        state = RunState.of(folder, identity, plan)
+        found = whole(folder, identity, config.save) if ranks.first and not config.rerun else None
+        done, ours = ranks.of_first((found, held))
+        if done is not None:
+            state.clear()  # of a run killed after its last word
+            say(f"already finished: {folder} (rerun=true runs it again)")
+            show_result(done, folder)
+            return done
+        if not ours:
+            say(f"left to another process: {folder}")
+            return None
+        return _run(plan, identity, state, folder, command)
+
+
+def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str) -> dict[str, Any]:
+    config, ranks, clock = plan.config, plan.ranks, state.clock
+    (folder / NOTE).unlink(missing_ok=True)
+    log.info("command: %s", command)
+    log.info("configuration: %s", asdict(plan.config))
+    with clock("load"):
+        plan, inputs = prepare(plan)
+    state.clear_if_before(written(folder))
+    if plan.config.resume != "true":
+        state.clear()
+    state.go_on()
+    state.refuse_full_disk(inputs.state_bytes)
+    with Display() as display:
+        suite = Suite(
+            plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
+            dense_store(plan, inputs.source), state.store, ranks, display,
+            Storage(config.calib.states, folder),
+        )  # fmt: skip
+        outcome = Experiment(plan, inputs, clock, display, suite, state).run(folder)
+    result = assemble(outcome, identity, command)
+    if ranks.first:
+        write_result(folder, result)  # first: what follows may fail and must not cost the result
+        figure = error_figure(outcome.records, folder.name, folder / "errors.png")
+        show_result(result, folder, mirror(config.wandb, folder, result, figure))
+    if suite.failed:
+        raise RunError(
+            f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
+            f"all else is in {folder / 'result.json'}, and the same command tries again"
+        )
+    state.clear()
+    return result
+
+
+def dense_store(plan: Plan, source: Source) -> Store:
+    """Where the runs beside this one keep what they have measured of dense models."""
+    config = plan.config
+    common = {
+        "model": model_fingerprint(source),
+        "dtype": config.model.dtype,
+        "device": plan.device.type,
+        "code": code_fingerprint(),
+    }
+    return Store(Path(config.out) / "dense", common, config.rerun, plan.ranks)

@@ -1,1 +1,0 @@
-"""What a run shows and leaves behind: console, result file, figure, W&B."""

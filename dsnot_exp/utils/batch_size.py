@@ -1,0 +1,63 @@
+"""How many sequences go into one forward, and what happens when they do not fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+import torch
+
+from dsnot_exp.utils.errors import RunError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+TOKENS_PER_FORWARD = 4096  # enough to fill a matrix product
+LOGITS_SHARE = 1 / 16  # of the device's memory, for one forward's logits in float32
+
+
+def per_forward(seqlen: int) -> int:
+    """Sequences per forward: about 4096 tokens."""
+    return max(1, TOKENS_PER_FORWARD // seqlen)
+
+
+def fitting(seqlen: int, vocabulary: int, device: torch.device) -> int:
+    """Sequences per forward that ends in logits. It depends on the memory that the device has, not
+    on what is free: the same command twice must give the same digits."""
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = psutil.virtual_memory().total
+    most = int(LOGITS_SHARE * memory / (4 * vocabulary * seqlen))
+    return max(1, min(per_forward(seqlen), most))
+
+
+def _log_halved(size: int) -> None:
+    log.warning("out of memory on the device: continuing with a batch size of %d", size)
+
+
+def halve_on_out_of_memory(
+    size: int,
+    run: Callable[[int], T],
+    remedy: str,
+    on_halved: Callable[[int], None] = _log_halved,
+) -> T:
+    """`run(size)`; on out of memory, `run` again with half the size, and so on down to 1.
+
+    remedy: what the error suggests when a single sequence does not fit
+    """
+    while True:
+        try:
+            return run(size)
+        except torch.OutOfMemoryError as error:
+            if size <= 1:
+                raise RunError(
+                    f"out of memory on the device with one sequence at a time; {remedy}"
+                ) from error
+        # Outside the handler, whose traceback keeps the tensors alive.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size //= 2
+        on_halved(size)

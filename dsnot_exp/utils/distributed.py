@@ -1,0 +1,121 @@
+"""Several processes on one model: `torchrun --nproc-per-node 4 -m dsnot_exp ...`.
+
+Each takes its share of the sequences and of the rows; what they find is put together here. All
+walk in step, so every one of these calls is made by all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dsnot_exp.utils.errors import RequestError
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=7)  # accuracy is measured by the first process alone
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's number, and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes results, state and model."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of `count` things in a row; the parts differ by one at most."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def gather(self, value: T) -> list[T]:
+        """Everyone's value, in order."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def of_first(self, value: T) -> T:
+        """The first process's value."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of everyone's `tensor`, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def total(self, value: float) -> float:
+        return sum(self.gather(value))
+
+    def concat(self, part: Tensor) -> Tensor:
+        """Everyone's `part`, one below the other; all but the number of rows is the same."""
+        if self.size == 1:
+            return part
+        counts = self.gather(len(part))
+        raw = part.contiguous().reshape(len(part), -1).view(torch.uint8)  # any dtype, any backend
+        padded = raw.new_zeros(max(counts), raw.shape[1])
+        padded[: len(raw)] = raw
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        whole = torch.cat([p[:count] for p, count in zip(parts, counts, strict=True)])
+        return whole.view(part.dtype).reshape(-1, *part.shape[1:])
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def if_first(self, held: AbstractContextManager[T], else_: T) -> AbstractContextManager[T]:
+        """`held` in the first process, nothing in the others."""
+        return held if self.first else nullcontext(else_)
+
+
+ALONE = Ranks()
+
+
+def rank_suffix() -> str:
+    """Of the log file's name: every process has its own."""
+    rank = int(os.environ.get("RANK", 0)) if dist.is_torchelastic_launched() else 0
+    return f".rank{rank}" if rank else ""
+
+
+def current() -> Ranks:
+    if not (dist.is_available() and dist.is_initialized()):
+        return Ranks()
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def join() -> Ranks:
+    """Meet the other processes, if torchrun has started this one. Each has its own GPU."""
+    if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if gpus:
+            if local >= gpus:
+                raise RequestError(
+                    f"torchrun --nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}: this machine has "
+                    f"{gpus} GPUs; one process per GPU"
+                )
+            torch.cuda.set_device(local)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+    return current()
+
+
+def leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,1 @@
+"""One block after the other: collect statistics, solve, propagate, remember."""

@@ -1,0 +1,183 @@
+"""What a model's own forward gives to each of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.utils.errors import RequestError
+
+Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one block's forward on one batch, but for the hidden states.
+
+    `by_name`: whether the model passes the hidden states as a keyword.
+    `others`: how many values the block returns beside them; -1 where it returns no tuple.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    by_name: bool
+    others: int
+
+    def run(self, forward: Forward, hidden: Tensor) -> Any:
+        """What `forward`, the block's or the block itself, returns for
+        `hidden: (sequences, tokens, hidden)`."""
+        if self.by_name:
+            return forward(*self.args, hidden_states=hidden, **self.kwargs)
+        return forward(hidden, *self.args, **self.kwargs)
+
+    def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
+        """The block's output hidden states, of the same shape as `hidden`."""
+        output = self.run(block, hidden)
+        states: Tensor = output[0] if isinstance(output, tuple) else output
+        return states
+
+    def as_returned(self, hidden: Tensor) -> Any:
+        """`hidden` in the form in which the block returns its output."""
+        return hidden if self.others < 0 else (hidden, *[None] * self.others)
+
+
+class _Captured(Exception):
+    """The last block has been reached: the rest of the forward (norm, head) is not needed."""
+
+
+@dataclass
+class _Recorder:
+    """Stands in for every block's forward: notes the arguments and passes the input on.
+
+    A stand-in returns what its class returns, a tensor or a tuple; where `others` does not have it
+    yet, the first block of the class runs for real once to tell.
+    """
+
+    calls: list[list[Call]]
+    keep: Callable[[Tensor], None]
+    fetch: Callable[[nn.Module], AbstractContextManager[nn.Module]]
+    others: dict[type, int] = field(default_factory=dict)  # by class of block, as in Call
+    shared: list[Tensor] = field(default_factory=list)
+
+    def forward(self, index: int, block: nn.Module, real: Forward) -> Forward:
+        def record(*args: Any, **kwargs: Any) -> Any:
+            by_name = not args
+            states = kwargs.pop("hidden_states") if by_name else args[0]
+            if index == 0:
+                self.keep(states)
+            last = index == len(self.calls) - 1
+            if not last and type(block) not in self.others:
+                named = {"hidden_states": states} if by_name else {}
+                with self.fetch(block):
+                    output = real(*args, **named, **kwargs)
+                self.others[type(block)] = len(output) - 1 if isinstance(output, tuple) else -1
+            call = Call(
+                tuple(self._intern(a) for a in args[1:]),
+                {name: self._intern(value) for name, value in kwargs.items()},
+                by_name,
+                self.others.get(type(block), -1),
+            )
+            self.calls[index].append(call)
+            if last:
+                raise _Captured
+            return call.as_returned(states)
+
+        return record
+
+    def _intern(self, value: Any) -> Any:
+        """The same mask for every batch and block is kept once."""
+        if isinstance(value, Tensor):
+            for kept in self.shared:
+                if kept is value:
+                    return kept
+            for kept in self.shared:
+                if (
+                    kept.shape == value.shape
+                    and kept.dtype == value.dtype
+                    and torch.equal(kept, value)
+                ):
+                    return kept
+            self.shared.append(value)
+        elif type(value) in (tuple, list):
+            return type(value)(self._intern(v) for v in value)
+        return value
+
+
+@torch.no_grad()
+def capture(
+    model: nn.Module,
+    blocks: nn.ModuleList,
+    batches: list[Tensor],
+    keep: Callable[[Tensor], None],
+    fetch: Callable[[nn.Module], AbstractContextManager[nn.Module]],
+    others: dict[type, int],
+) -> list[list[Call]]:
+    """`calls[block][batch]`; `keep` receives the inputs of the first block, batch by batch.
+
+    batches: input ids, (sequences, tokens) each
+    others: by class of block, as in Call. Empty on the first call, which fills it by running one
+        block of each class; no block runs when it is full.
+    """
+    if not others:  # two tokens are enough to learn what each class of blocks returns
+        few = [ids[:1, :2] for ids in batches[:1]]
+        learner = _Recorder([[] for _ in blocks], lambda states: None, fetch, others)
+        _pass_through(model, blocks, few, learner)
+    recorder = _Recorder([[] for _ in blocks], keep, fetch, others)
+    _pass_through(model, blocks, batches, recorder)
+    counts = {len(calls) for calls in recorder.calls}
+    if counts != {len(batches)}:
+        raise RequestError(
+            f"{type(model).__name__}: its forward calls its blocks more or less than once each; "
+            "this model cannot be walked block by block"
+        )
+    return recorder.calls
+
+
+def _pass_through(
+    model: nn.Module, blocks: nn.ModuleList, batches: list[Tensor], recorder: _Recorder
+) -> None:
+    with replaced_forwards(blocks, recorder.forward), _without_cache(model):
+        for ids in batches:
+            try:
+                model(input_ids=ids, use_cache=False)
+            except _Captured:
+                continue
+            raise RequestError(
+                f"{type(model).__name__}: its forward does not go through the blocks in order; "
+                "name another list with model.blocks="
+            )
+
+
+@contextmanager
+def replaced_forwards(
+    blocks: nn.ModuleList, stand_in: Callable[[int, nn.Module, Forward], Forward]
+) -> Iterator[None]:
+    """Every block's forward is `stand_in(index, block, its real forward)` for a while."""
+    own = [block.__dict__.get("forward") for block in blocks]  # set by accelerate's hooks, say
+    try:
+        for index, block in enumerate(blocks):
+            block.forward = stand_in(index, block, block.forward)
+        yield
+    finally:
+        for block, forward in zip(blocks, own, strict=True):
+            del block.forward
+            if forward is not None:
+                block.forward = forward
+
+
+@contextmanager
+def _without_cache(model: nn.Module) -> Iterator[None]:
+    config: Any = model.config
+    before = getattr(config, "use_cache", None)
+    try:
+        if before is not None:
+            config.use_cache = False
+        yield
+    finally:
+        if before is not None:
+            config.use_cache = before

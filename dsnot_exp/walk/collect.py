@@ -1,0 +1,181 @@
+"""Collecting the statistics of a block's inputs while its forward runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.methods.protocols import Needs
+from dsnot_exp.methods.statistics import Accumulator, InputStatistics
+from dsnot_exp.models.linears import Linear, is_routed
+from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.experts import ExpertProducts
+
+SHARE, LEAST = 64, 128  # a sample is one token in 64, and 128 tokens at least
+
+# How a whole forward calls the linears of a block, by name: the same for blocks of one make.
+Orders = dict[tuple[str, ...], list[str]]
+
+
+class Collected(Exception):
+    """The last linear of a block has its input: the rest of the forward is not needed."""
+
+
+class Collector:
+    """Counts each distinct input of a block's linears once.
+
+    Modules are heard through forward hooks, experts through the products with their slices. Once
+    a forward has shown in which order a block calls its linears, the others end at the last of
+    them: neither its product nor what follows is worked out. Experts are called as tokens come.
+
+    q, k and v see the same tensor: the first of them leads, and the others use its statistics.
+    Who shares is found in the first batch; the tensors are held until the forward is over, so
+    that memory which is used again cannot be taken for the same input.
+
+    total: the sequences of the whole calibration, which settle how many tokens each gives to the
+    sample, in whatever batches, and by whichever process, they are counted
+    orders: what earlier blocks have shown; this one adds what it shows
+    """
+
+    def __init__(
+        self,
+        block: str,
+        linears: dict[str, Linear],
+        needs: Needs,
+        total: int,
+        orders: Orders,
+    ) -> None:
+        self.block, self.linears, self.needs, self.total = block, linears, needs, total
+        self.orders, self.make = orders, tuple(linears)
+        self.called: list[str] = []
+        self.accumulators: dict[str, Accumulator] = {}
+        self.leader: dict[str, str] = {}
+        self.seen: list[tuple[Tensor, str]] = []
+        self.sequences = self.all_sequences = self.length = 0
+
+    def __enter__(self) -> Collector:
+        self.open = ExitStack()
+        experts: dict[str, Linear] = {}
+        for name, linear in self.linears.items():
+            if linear.expert is None:
+                handle = linear.module.register_forward_pre_hook(self._hook(name))
+                self.open.callback(handle.remove)
+            else:
+                experts[name] = linear
+        if experts:
+            self.open.enter_context(ExpertProducts(experts, self._count_routed))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.close()
+        self.seen.clear()
+
+    @contextmanager
+    def forward(self, sequences: int, length: int) -> Iterator[None]:
+        """A forward of so many sequences of so many tokens; it may end early."""
+        self.sequences, self.length = sequences, length
+        self.all_sequences += sequences
+        self.seen.clear()
+        self.called.clear()
+        try:
+            yield
+        except Collected:
+            return
+        if set(self.called) == set(self.make) and not any(map(is_routed, self.make)):
+            self.orders.setdefault(self.make, list(self.called))
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if is_routed(name):
+                self._count_routed(name, args[0])
+            else:
+                self._count(name, args[0])
+            self.called.append(name)
+            if self.called == self.orders.get(self.make):
+                raise Collected
+
+        return hook
+
+    def _count(self, name: str, inputs: Tensor) -> None:
+        if name not in self.leader:
+            self.leader[name] = next((n for t, n in self.seen if _same(t, inputs)), name)
+        if self.leader[name] != name:
+            return
+        self.seen.append((inputs, name))
+        # OPT hands (sequences * tokens, hidden) to its fc layers.
+        by_sequence = inputs.reshape(self.sequences, -1, inputs.shape[-1])
+        self._update(name, by_sequence, self._sampled())
+
+    def _count_routed(self, name: str, inputs: Tensor) -> None:
+        """The tokens (tokens, in) of one forward that were sent to an expert: of any sequence, so
+        that they count as one when it comes to the variance within sequences."""
+        self.leader[name] = name
+        if inputs.numel():
+            routed = inputs.reshape(1, -1, inputs.shape[-1])
+            self._update(name, routed, -(-routed.shape[1] * self._sampled() // self.length))
+
+    def _sampled(self) -> int:
+        """The tokens that a sequence gives to the sample."""
+        return min(self.length, max(-(-self.length // SHARE), -(-LEAST // self.total)))
+
+    def _update(self, name: str, inputs: Tensor, sampled: int) -> None:
+        if name not in self.accumulators:
+            self.accumulators[name] = Accumulator(inputs.shape[-1], self.needs, inputs.device)
+        self.accumulators[name].update(inputs, sampled)
+
+    def _together(self, ranks: Ranks) -> None:
+        """Count what all processes have counted: an expert may have had tokens in some only."""
+        self.all_sequences = sum(ranks.gather(self.all_sequences))
+        for leader in ranks.gather(self.leader):
+            self.leader = leader | self.leader
+        for name in sorted(set().union(*ranks.gather(set(self.accumulators)))):
+            weight = self.linears[name].weight
+            whole = Accumulator(weight.shape[1], self.needs, weight.device)
+            own = self.accumulators.get(name, whole)
+            counts = ranks.gather((own.sequences, own.tokens))
+            parts = ranks.concat(torch.stack([own.mean, own.scatter, own.scatter_within])[None])
+            if own.gram is not None:
+                whole.gram = ranks.sum(own.gram)
+            if own.sample is not None:
+                sample = own.sample or [weight.new_empty(0, weight.shape[1])]
+                whole.sample = [ranks.concat(torch.cat(sample))]
+            for (sequences, tokens), part in zip(counts, parts, strict=True):
+                whole.combine(sequences, tokens, *part)
+            self.accumulators[name] = whole
+
+    def finish(self, ranks: Ranks) -> dict[str, InputStatistics]:
+        """The statistics by linear; an expert that saw nothing has none."""
+        if ranks.size > 1:
+            self._together(ranks)
+        leaders = {}
+        while self.accumulators:
+            name = next(iter(self.accumulators))
+            accumulator = self.accumulators.pop(name)  # its sums are not held beside the result
+            accumulator.sequences = self.all_sequences
+            leaders[name] = accumulator.finish()
+            total = leaders[name].mean.sum() + leaders[name].norm.sum()
+            if not bool(torch.isfinite(total)):
+                raise RunError(
+                    f"{self.block}.{name}: its calibration inputs hold NaN or infinity; "
+                    "try model.dtype=float32"
+                )
+        missing = [n for n in self.linears if n not in self.leader and not is_routed(n)]
+        if missing:
+            raise RunError(
+                f"{self.block}.{min(missing)}: saw no calibration input; raise calib.samples"
+            )
+        return {n: leaders[leader] for n, leader in self.leader.items() if leader in leaders}
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are views of the same numbers."""
+    return (
+        a.data_ptr() == b.data_ptr()
+        and a.shape == b.shape
+        and a.stride() == b.stride()
+        and a._version == b._version
+    )

@@ -1,0 +1,62 @@
+"""How each layer is made sparse: the methods and what they are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dsnot_exp.methods.allocate.uniform import Uniform
+from dsnot_exp.methods.patterns import Pattern
+from dsnot_exp.methods.protocols import Allocator, Needs, Pruner, Reconstructor, Refiner
+from dsnot_exp.methods.reconstruct.none import Keep
+from dsnot_exp.methods.statistics import Statistic
+
+# relative_error -> the statistics it is measured with
+MEASURED_WITH: dict[str, Needs] = {
+    "sample": frozenset({Statistic.SAMPLE}),
+    "true": frozenset({Statistic.GRAM}),
+    "false": frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """pattern: of the whole model; `allocator` gives each layer its own
+    relative_error: measure ||(W - W^)X||^2 / ||WX||^2 on a `sample` of the calibration tokens, on
+        all of them (`true`), or not (`false`)
+    min_tokens: an expert that saw fewer tokens is pruned by magnitude and not refined
+    seed: of the methods that draw random numbers
+    dense: globs of linears that are not pruned
+    """
+
+    pattern: Pattern
+    pruner: Pruner
+    refiner: Refiner | None = None
+    reconstructor: Reconstructor = field(default_factory=Keep)
+    allocator: Allocator = field(default_factory=Uniform)
+    relative_error: str = "sample"
+    min_tokens: int = 32
+    seed: int = 0
+    dense: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> list[Pruner | Refiner | Reconstructor]:
+        stages = (self.pruner, self.refiner, self.reconstructor)
+        return [method for method in stages if method is not None]
+
+    @property
+    def needs(self) -> Needs:
+        """The statistics to collect; none where no method needs any."""
+        needs: Needs = frozenset().union(*(method.needs for method in self.methods))
+        if not needs:
+            return needs
+        # Every layer's expected error is recorded, which takes the mean.
+        return needs | {Statistic.MEAN} | MEASURED_WITH[self.relative_error]
+
+    @property
+    def rows_independent(self) -> bool:
+        """Whether processes may share out the rows of a weight."""
+        return all(method.rows == "independent" for method in self.methods)
+
+    def initializer_only(self) -> Recipe:
+        """The recipe of the `pruned` baseline: the initial mask, and no step after it."""
+        return replace(self, refiner=None, reconstructor=Keep())

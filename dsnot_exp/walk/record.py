@@ -1,0 +1,81 @@
+"""What pruning and refining one layer came to: its budget and its errors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.methods.layer_error import expected_error, relative_errors
+from dsnot_exp.methods.protocols import Initial, Refined
+from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.utils.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One linear layer: its budget, and its error before and after refinement.
+
+    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over so many
+    calibration tokens. None where the statistics were not collected.
+    """
+
+    layer: str
+    weights: int = 0
+    zeros: int = 0
+    expected_before: float | None = None
+    expected_after: float | None = None
+    relative_before: float | None = None
+    relative_after: float | None = None
+    relative_tokens: int | None = None
+    swaps: int = 0
+    cycles: int = 0
+
+    def reconstruction(self) -> dict[str, Any]:
+        return {k: v for k, v in asdict(self).items() if k not in ("weights", "zeros")}
+
+
+@dataclass
+class Solved:
+    """What is known about a block's layers once they are sparse; the weights are in the model.
+
+    notes: by layer, where its method had to do something else
+    masks: by the layer's name and shape, eight entries per byte
+    """
+
+    records: list[LayerRecord] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+
+def measure(
+    layer: str,
+    weight: Tensor,
+    initial: Initial,
+    sparse: Tensor,
+    refined: Refined | None,
+    statistics: InputStatistics,
+    how: str,
+    ranks: Ranks,
+) -> LayerRecord:
+    """The errors of a layer of which each process has some rows: weight, sparse: (rows, in)."""
+    if refined is None:
+        before = after = expected_error(weight, initial, statistics)
+        swaps = torch.zeros_like(before)
+    else:
+        before, after, swaps = refined.error_before, refined.error_after, refined.swaps
+    before, after, swaps = (ranks.concat(part) for part in (before, after, swaps))
+    pruned = initial.weight.masked_fill(~initial.mask, 0)
+    tokens, relative = relative_errors(weight, (pruned, sparse), statistics, how, ranks)
+    return LayerRecord(
+        layer,
+        expected_before=float(before.abs().mean()),
+        expected_after=float(after.abs().mean()),
+        relative_before=relative[0],
+        relative_after=relative[1],
+        relative_tokens=tokens,
+        swaps=int(swaps.sum()),
+        cycles=int(swaps.max()),
+    )

@@ -1,0 +1,144 @@
+"""The calibration sequences on their way through the blocks, micro-batch by micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.utils.batch_size import halve_on_out_of_memory
+from dsnot_exp.utils.console import say
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.walk.capture import Call, capture
+from dsnot_exp.walk.hidden_states import AUTO, States, Storage
+
+T = TypeVar("T")
+
+# Brings a block to where it is solved, and puts it back. Models bigger than memory plug in here.
+Fetch = Callable[[nn.Module], AbstractContextManager[nn.Module]]
+
+
+@contextmanager
+def resident(block: nn.Module) -> Iterator[nn.Module]:
+    """A block that already is where it is used."""
+    yield block
+
+
+class Sequences:
+    """Input ids, the hidden states that they have become, and every block's own arguments.
+
+    `blocks`: their name in the model, and they. `batches`: input ids (sequences, tokens).
+
+    Where the device's memory does not do, micro-batches are halved, down to one sequence.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: tuple[str, nn.ModuleList],
+        batches: list[Tensor],
+        states: States | None = None,
+        fetch: Fetch = resident,
+        on_halved: Callable[[int], None] = lambda size: None,
+        remedy: str = "lower calib.seqlen, or use device=cpu",
+    ) -> None:
+        self.model, self.batches, self.fetch = model, batches, fetch
+        self.name, self.blocks = blocks
+        device = batches[0].device if batches else torch.device("cpu")
+        self.states = States(device) if states is None else states
+        self._others: dict[type, int] = {}
+        self._calls: list[list[Call]] = []  # by block and micro-batch; empty: to be captured
+        self.on_halved, self.remedy = on_halved, remedy
+        self.done = 0  # micro-batches that are past the block that is being propagated
+
+    @property
+    def size(self) -> int:
+        """Sequences per micro-batch, at most."""
+        return max((len(ids) for ids in self.batches), default=0)
+
+    @property
+    def count(self) -> int:
+        return sum(len(ids) for ids in self.batches)
+
+    def enter(self) -> None:
+        """Everything up to the first block."""
+
+        def begin() -> None:
+            self.states.clear()
+            self._calls = self._capture(self.states.append)
+
+        self.fitting(begin)
+
+    def at(self, index: int) -> Iterator[tuple[Tensor, Call]]:
+        """The inputs of a block, and its arguments, per micro-batch."""
+        for i, call in enumerate(self.calls(index)):
+            yield self.states[i], call
+
+    @torch.no_grad()
+    def propagate(self, index: int, module: nn.Module) -> None:
+        """Replace the inputs of a block with its outputs, in place: one copy of the states."""
+        self.done = 0
+
+        def forward() -> None:
+            calls = self.calls(index)
+            while self.done < len(self.states):
+                call = calls[self.done]
+                self.states[self.done] = call.replay(module, self.states[self.done])
+                self.done += 1
+
+        self.fitting(forward)
+
+    def fitting(self, run: Callable[[], T]) -> T:
+        """`run()`; on out of memory, once more with smaller micro-batches."""
+
+        def with_batches_of(size: int) -> T:
+            if size < self.size:
+                self.split(size)
+            return run()
+
+        return halve_on_out_of_memory(self.size, with_batches_of, self.remedy, self.on_halved)
+
+    def split(self, size: int) -> None:
+        """Micro-batches of at most `size` sequences from now on."""
+        self.done = sum(-(-len(ids) // size) for ids in self.batches[: self.done])
+        self.batches = [part for ids in self.batches for part in ids.split(size)]
+        self.states.split(size)
+        self._calls = []
+
+    def calls(self, index: int) -> list[Call]:
+        """The block's arguments, per micro-batch."""
+        self._calls = self._calls or self._capture(lambda states: None)
+        return self._calls[index]
+
+    def _capture(self, keep: Callable[[Tensor], None]) -> list[list[Call]]:
+        return capture(self.model, self.blocks, self.batches, keep, self.fetch, self._others)
+
+
+@contextmanager
+def begin(
+    placed: Placed,
+    ids: Tensor | None,
+    batch_size: int,
+    storage: Storage = AUTO,
+    ranks: Ranks = ALONE,
+    remedy: str = "",
+) -> Iterator[Sequences]:
+    """This process's share of `ids: (sequences, tokens)`, before the first block of the model."""
+    batches: list[Tensor] = []
+    if ids is not None:
+        share = ids[ranks.share(len(ids))]
+        batches = [part.to(placed.device) for part in share.split(batch_size)]
+    width = placed.model.config.get_text_config().hidden_size
+    size = sum(part.numel() for part in batches) * width * placed.model.dtype.itemsize
+    with closing(storage.states(size, placed.device)) as states:
+        yield Sequences(
+            placed.model, placed.blocks, batches, states, placed.fetch, _say_halved, remedy
+        )
+
+
+def _say_halved(size: int) -> None:
+    say(f"out of memory on the device: continuing with {size} sequences at a time")

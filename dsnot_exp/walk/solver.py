@@ -1,0 +1,152 @@
+"""What the walk does to one block: prune, refine, reconstruct, and record the error per layer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.methods.patterns import Pattern, check_budget, over, packed
+from dsnot_exp.methods.protocols import Initial, Pruner, Refined
+from dsnot_exp.methods.prune.magnitude import Magnitude
+from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.models.linears import is_routed, matches
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.loop import untimed
+from dsnot_exp.walk.recipe import Recipe
+from dsnot_exp.walk.record import LayerRecord, Solved, measure
+from dsnot_exp.walk.view import BlockView
+
+NOTES_SHOWN = 8  # one line each; a model with thousands of experts would fill the screen
+
+
+@dataclass
+class BlockSolver:
+    """Makes a block sparse by a recipe. `patterns`: each layer's, by its full name."""
+
+    recipe: Recipe
+    patterns: Mapping[str, Pattern]
+    ranks: Ranks = ALONE
+    timed: Callable[[str], AbstractContextManager[None]] = untimed
+    on_layer: Callable[[str], None] = lambda layer: None
+    on_note: Callable[[str], None] = lambda note: None
+    noted: int = 0
+
+    def __call__(self, view: BlockView) -> Solved:
+        solved, statistics = Solved(), view.statistics(self.recipe.needs)
+        for name, linear in view.linears.items():
+            layer = f"{view.name}.{name}"
+            self.on_layer(layer)
+            # Popped: a Gram matrix is freed after the last linear that uses it.
+            record, sparse, mask = LayerSolver(self, solved, name, layer).solve(
+                linear.weight, statistics.pop(name, None)
+            )
+            if not bool(torch.isfinite(sparse.sum(dtype=torch.float32))):
+                raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
+            linear.write(sparse)
+            solved.records.append(record)
+            bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
+            solved.masks[f"{layer}{tuple(mask.shape)}"] = bits
+        return solved
+
+    def note(self, solved: Solved, layer: str, note: str) -> None:
+        solved.notes[layer] = note
+        self.noted += 1
+        if self.noted <= NOTES_SHOWN:
+            more = "; further notes: result.json" if self.noted == NOTES_SHOWN else ""
+            self.on_note(f"{layer}: {note}{more}")
+
+
+@dataclass
+class LayerSolver:
+    """One layer of a block. `name`: inside the block; `layer`: in the model."""
+
+    block: BlockSolver
+    solved: Solved
+    name: str
+    layer: str
+
+    def __post_init__(self) -> None:
+        self.recipe, self.timed = self.block.recipe, self.block.timed
+        # A method that looks at all rows together works on the whole matrix in every process.
+        self.ranks = self.block.ranks if self.recipe.rows_independent else ALONE
+        self.pattern = over(self.block.patterns[self.layer], self.ranks)
+
+    def solve(
+        self, weight: Tensor, statistics: InputStatistics | None
+    ) -> tuple[LayerRecord, Tensor, Tensor]:
+        """weight: (out, in) -> its record, its sparse weight and its mask, (out, in) both. Each
+        process works on its share of the rows."""
+        ranks, pruner = self.ranks, self.recipe.pruner
+        weight = weight[ranks.share(len(weight))]
+        if self._starved(statistics):
+            statistics, pruner = None, Magnitude(scope="row")
+        initial = self._prune(pruner, weight, statistics)
+        with self.timed("refine"):
+            refined = self._refine(weight, initial, statistics)
+        mask = initial.mask if refined is None else refined.mask
+        # A kept weight has its present value, a grown one comes back with its dense value.
+        moved = initial.moved
+        present = torch.where(initial.mask, initial.weight, weight) if moved else weight
+        sparse = present.masked_fill(~mask, 0)
+        with self.timed("reconstruct"):
+            sparse = self.recipe.reconstructor(weight, sparse, mask, statistics)
+        record = LayerRecord(self.layer)
+        if statistics is not None:
+            how = self.recipe.relative_error
+            record = measure(self.layer, weight, initial, sparse, refined, statistics, how, ranks)
+        sparse, mask = ranks.concat(sparse), ranks.concat(mask)
+        zeros = mask.numel() - int(mask.count_nonzero())
+        return replace(record, weights=mask.numel(), zeros=zeros), sparse, mask
+
+    def _starved(self, statistics: InputStatistics | None) -> bool:
+        """Whether the layer is an expert that too few tokens were routed to for its statistics to
+        mean anything: it is pruned by magnitude, row by row, and not refined."""
+        if not self.recipe.needs or not is_routed(self.name):
+            return False
+        tokens = 0 if statistics is None else statistics.tokens
+        if tokens >= self.recipe.min_tokens:
+            return False
+        but = ", not refined" if self.recipe.refiner is not None else ""
+        self._note(f"calibration tokens seen: {tokens}; pruned by magnitude{but}")
+        return True
+
+    def _prune(self, pruner: Pruner, weight: Tensor, statistics: InputStatistics | None) -> Initial:
+        equal_rows = self.recipe.refiner is not None
+        try:
+            with self.timed("prune"):
+                initial = pruner(weight, statistics, self.pattern, equal_rows)
+        except ArithmeticError as error:
+            raise RunError(f"{self.layer}: {error}") from error
+        same = initial.weight is weight or torch.equal(initial.weight, weight)
+        if not (initial.moved or same):
+            raise RunError(
+                f"{self.layer}: {type(pruner).__name__} changed the weight without setting "
+                "Initial.moved; the change would be lost"
+            )
+        if initial.note:
+            self._note(initial.note)
+        return initial
+
+    def _refine(
+        self, weight: Tensor, initial: Initial, statistics: InputStatistics | None
+    ) -> Refined | None:
+        refiner = self.recipe.refiner
+        if refiner is None or statistics is None:  # None: an expert that saw too few tokens
+            return None
+        if any(matches(self.name, glob) for glob in refiner.skip):
+            return None
+        # Each layer has its own generator: neither the order of layers nor of jobs matters.
+        seed = zlib.crc32(f"{self.recipe.seed}:{self.layer}".encode())
+        generator = torch.Generator().manual_seed(seed)
+        refined = refiner(weight, initial, statistics, self.pattern, generator)
+        check_budget(initial.mask, refined.mask, self.pattern)
+        return refined
+
+    def _note(self, note: str) -> None:
+        self.block.note(self.solved, self.layer, note)

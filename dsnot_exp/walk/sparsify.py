@@ -1,0 +1,105 @@
+"""Make a model sparse, in place: calibration sequences through the walk, with a recipe.
+
+The command line and the Python API both call `sparsify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from dsnot_exp.methods.patterns import Pattern
+from dsnot_exp.models.linears import linears
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.utils.batch_size import per_forward
+from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.walk.hidden_states import AUTO, Storage
+from dsnot_exp.walk.journal import Journal
+from dsnot_exp.walk.loop import untimed, walk
+from dsnot_exp.walk.recipe import Recipe
+from dsnot_exp.walk.record import LayerRecord, Solved
+from dsnot_exp.walk.sequences import begin
+from dsnot_exp.walk.solver import BlockSolver
+from dsnot_exp.walk.view import BlockView
+
+REMEDY = "lower calib.seqlen, or use device=cpu"  # when a single sequence does not fit
+
+
+@dataclass
+class Sparsified:
+    """What is known about a model's layers once they are sparse. The weights are in the model.
+
+    notes: by layer, where its method had to do something else
+    """
+
+    records: list[LayerRecord] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._masks = hashlib.sha256()
+
+    @property
+    def masks_sha256(self) -> str:
+        """Over every layer's name, shape and mask, in the order of the walk."""
+        return self._masks.hexdigest()
+
+    def add(self, solved: Solved) -> None:
+        """Count a block; blocks are added in the order of the walk."""
+        self.records += solved.records
+        self.notes |= solved.notes
+        for name, mask in solved.masks.items():
+            self._masks.update(name.encode())
+            self._masks.update(mask.numpy().tobytes())
+
+
+def sparsify(
+    placed: Placed,
+    ids: Tensor | None,
+    recipe: Recipe,
+    *,
+    journal: Journal | None = None,
+    storage: Storage = AUTO,
+    batch_size: int | None = None,
+    on_block: Callable[[], None] = lambda: None,
+    on_layer: Callable[[str], None] = lambda layer: None,
+    on_note: Callable[[str], None] = lambda note: None,
+    timed: Callable[[str], AbstractContextManager[None]] = untimed,
+    ranks: Ranks = ALONE,
+) -> Sparsified:
+    """Prune and refine every layer of the model, in place.
+
+    ids: calibration token ids (sequences, tokens); None where no method needs any
+    journal: of an interrupted walk; the walk resumes after its last finished block
+    storage: of hidden states
+    batch_size: sequences per forward; None: about 4096 tokens
+    on_block, on_layer, on_note: progress; timed: a context per phase
+    """
+    sparse = Sparsified()
+    solver = BlockSolver(recipe, allocation(placed, recipe), ranks, timed, on_layer, on_note)
+    for solved in journal.solved if journal is not None else []:
+        sparse.add(solved)
+
+    def solve(view: BlockView) -> Solved:
+        solved = solver(view)
+        sparse.add(solved)
+        return solved
+
+    size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
+    with begin(placed, ids, size, storage, ranks, REMEDY) as sequences:
+        walk(sequences, solve, recipe.dense, journal, on_block, timed, ranks)
+    return sparse
+
+
+def allocation(placed: Placed, recipe: Recipe) -> dict[str, Pattern]:
+    """The pattern of each prunable layer of the model."""
+    name, blocks = placed.blocks
+    layers = [
+        f"{name}.{index}.{linear}"
+        for index, block in enumerate(blocks)
+        for linear in linears(block, recipe.dense)
+    ]
+    return recipe.allocator(layers, recipe.pattern)

@@ -1,0 +1,68 @@
+"""What a solver may ask of the block that the walk has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.methods.protocols import Needs
+from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.models.linears import Linear
+from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.walk.collect import Collector, Orders
+from dsnot_exp.walk.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """A decoder layer on the device, its prunable matrices by name inside the block, and the
+    calibration sequences that have reached it.
+
+    orders: the order in which blocks seen so far call their linears
+    """
+
+    index: int
+    name: str
+    module: nn.Module
+    linears: dict[str, Linear]
+    sequences: Sequences
+    orders: Orders
+    ranks: Ranks
+    timed: Callable[[str], AbstractContextManager[None]]
+
+    def statistics(self, needs: Needs) -> dict[str, InputStatistics]:
+        """The statistics of each linear's input over all sequences of all processes. Linears with
+        the same input share one object. Runs the block forward up to its last linear."""
+        if not needs:
+            return {}
+        with self.timed("calibrate"):
+            return self._collect(needs)
+
+    def inputs(self) -> Iterator[Tensor]:
+        """The hidden states (sequences, tokens, hidden) that enter the block, per micro-batch: the
+        outputs of the sparse blocks before it."""
+        yield from self.sequences.states
+
+    @torch.no_grad()
+    def _collect(self, needs: Needs) -> dict[str, InputStatistics]:
+        total = sum(self.ranks.gather(self.sequences.count))
+
+        def run() -> Collector:
+            with Collector(self.name, self.linears, needs, total, self.orders) as collector:
+                for states, call in self.sequences.at(self.index):
+                    with collector.forward(*states.shape[:2]):
+                        call.replay(self.module, states)
+            return collector
+
+        return self.sequences.fitting(run).finish(self.ranks)
+
+
+class Solver(Protocol):
+    """What is done to each block. The walk passes what it returns to the keeper."""
+
+    def __call__(self, view: BlockView) -> Any: ...

@@ -1,0 +1,67 @@
+"""The same small sweep through Hydra's own launcher and through another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsnot_exp.launch import machine
+from tests.support.command import Command, toy_arguments
+
+
+def needs(launcher: str) -> pytest.MarkDecorator:
+    plugin = {"slurm": "submitit"}.get(machine.EXTRAS[launcher], launcher)
+    there = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.hydra_{plugin}_launcher")
+    return pytest.mark.skipif(not there, reason=f"pip install .[{machine.EXTRAS[launcher]}]")
+
+
+def start(folder: Path, *words: str, **own: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a terminal starts it."""
+    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "dsnot_exp", "-m", *words],
+        cwd=folder,
+        env=os.environ | path | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_listens,
+    )
+
+
+def _listens() -> None:
+    """To Ctrl-C, also where the tests run in the background of a shell, which turns that off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    files = folder.glob("*/result.json")
+    return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+
+def compare(command: Command, folder: Path, launcher: str, *options: str, **own: str) -> int:
+    """Three jobs, one of them refused; returns the threads that the others had."""
+    words = [*toy_arguments(folder), "sparsity=0.5,0.6,1.5"]
+    assert command("-m", *words, "sweep=basic", run="").code == 1
+    running = start(folder, *words, "sweep=other", f"hydra/launcher={launcher}", *options, **own)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 1, err
+    assert "sparsity=1.5: expected a fraction" in out, out + err
+    assert "UserWarning" not in err
+    expected, found = results(folder / "outputs/basic"), results(folder / "outputs/other")
+    assert len(expected) == 2
+    assert sorted(found) == sorted(expected)
+    for name, result in found.items():
+        for key in ("masks_sha256", "config_hash", "metrics"):
+            assert result[key] == expected[name][key]
+    (threads,) = {result["environment"]["threads"] for result in found.values()}
+    return threads

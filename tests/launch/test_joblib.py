@@ -1,0 +1,32 @@
+"""Several processes on this machine: results, failures, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from dsnot_exp.launch import machine
+from tests.launch.beside import compare, needs, start
+from tests.support.command import Command
+
+
+@needs("joblib")
+def test_joblib(command: Command, tmp_path: Path) -> None:
+    threads = compare(command, tmp_path, "joblib", "hydra.launcher.n_jobs=2", OMP_NUM_THREADS="")
+    assert threads == max(1, machine.cores() // 2)
+
+
+@needs("joblib")
+def test_an_interrupted_sweep_ends_with_130(tmp_path: Path) -> None:
+    words = ["wandb=disabled", "sparsity=0.5,0.6", "hydra/launcher=joblib"]
+    running = start(tmp_path, *words, "hydra.launcher.n_jobs=2")
+    until = time.monotonic() + 60
+    logs = "outputs/runs/*/dsnot_exp.log"  # written to once everything is imported
+    while not any(log.read_text() for log in tmp_path.glob(logs)) and time.monotonic() < until:
+        time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "dsnot_exp: interrupted; what had finished is kept" in err

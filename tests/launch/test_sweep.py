@@ -1,0 +1,191 @@
+"""Sweeps: every study composes; nothing is done twice, nothing is lost, whoever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Timer
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from dsnot_exp.config import register_schema
+from dsnot_exp.launch.sweep import planned
+from dsnot_exp.run.fingerprint import run_id
+from dsnot_exp.run.lock import owned
+from dsnot_exp.utils.paths import beside_or_inside, sweeps_path
+from tests.support.command import Command, toy_arguments
+
+STUDIES = sorted(path.stem for path in beside_or_inside("sweeps").glob("*.yaml"))
+RUNS = {
+    "table1": 54, "table1_tiny": 6, "table2_tiny": 30, "nm_tiny": 12, "zero_shot_tiny": 6,
+    "runtime_tiny": 6, "criteria_tiny": 25, "seeds_tiny": 10,
+}  # fmt: skip
+TWO = ["prune=wanda,magnitude", "refine=none", "sparsity=0.5"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _resolvers() -> None:
+    register_schema()
+    OmegaConf.register_new_resolver("run_id", run_id, replace=True)
+    OmegaConf.register_new_resolver("sweeps_path", sweeps_path, replace=True)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_composes_into_different_runs(study: str) -> None:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(beside_or_inside("conf")), version_base="1.3"):
+        one = study.endswith("_tiny") or study == "table1"  # else its first model will do
+        words = [f"+sweeps={study}", *([] if one else ["model=llama-7b"])]
+        config = compose("config", words, return_hydra_config=True)
+        config.hydra.overrides.task = words
+        config.hydra.job.config_name = "config"
+        jobs = planned(config)
+    assert all(job.config is not None for job in jobs)
+    assert len({job.folder for job in jobs}) == len(jobs) == RUNS.get(study, len(jobs))
+    assert {job.config.sweep for job in jobs if job.config} == {study}
+    tiny = {job.config.model.name for job in jobs if job.config} == {"tinyworld"}
+    assert tiny == study.endswith("_tiny")
+
+
+def test_every_study_is_there_for_the_bundled_model_too() -> None:
+    full = {study for study in STUDIES if not study.endswith("_tiny")}
+    assert {f"{study}_tiny" for study in full} <= set(STUDIES)
+    assert {"table1", "table2", "nm", "zero_shot", "runtime", "lora", "cycles"} <= full
+
+
+def test_it_says_what_it_will_do_and_what_came_of_it(command: Command, tmp_path: Path) -> None:
+    words = ["-m", *toy_arguments(tmp_path), *TWO, "sweep=pair"]
+    first = command(*words, run="")
+    assert first.code == 0, first.err
+    assert "sweep pair: 2 runs, 0 of them finished before" in first.out
+    assert f"{tmp_path}/toy (folder)" in first.out
+    assert "2 of 2 runs finished in outputs/pair" in first.out
+    again = command(*words, "sparsity=0.5,0.6", run="")
+    assert "sweep pair: 4 runs, 2 of them finished before" in again.out
+    assert again.out.count("already finished") == 2
+    assert "4 of 4 runs finished" in again.out
+
+
+def test_a_failed_job_is_named_and_only_it_runs_again(command: Command, tmp_path: Path) -> None:
+    words = ["-m", *toy_arguments(tmp_path), *TWO, "sweep=pair"]
+    (tmp_path / "missing").mkdir()
+    broken = [f"model.path={tmp_path}/toy,{tmp_path}/missing"]
+    done = command(*words, *broken, run="")
+    assert done.code == 1
+    assert "sweep pair: 4 runs" in done.out
+    assert "2 of 4 runs finished" in done.out
+    assert done.out.count("needs a config.json with a model_type") == 2
+    assert done.err.count("\n") == 2, done.err
+    shutil.copytree(tmp_path / "toy", tmp_path / "missing", dirs_exist_ok=True)
+    again = command(*words, *broken, run="")
+    assert again.code == 0, again.err
+    assert again.out.count("already finished") == 2
+    assert "4 of 4 runs finished" in again.out
+
+
+def test_a_sweep_that_does_not_exist_is_answered_with_the_list(command: Command) -> None:
+    done = command("-m", "+sweeps=tabel1", run="")
+    assert done.code == 2
+    assert "tabel1" in done.err
+    assert "table1_tiny" in done.err
+    assert done.err.count("\n") == 1
+
+
+def holder(folder: Path) -> subprocess.Popen[str]:
+    """Another process that is at work in a run's folder."""
+    code = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX)"
+    )
+    code += "; print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(folder / ".lock")]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    return other
+
+
+def folders(command: Command, words: list[str]) -> list[Path]:
+    """Those of a finished sweep, whose results are then taken away."""
+    assert command(*words, run="").code == 0
+    found = sorted(path.parent for path in command.folder.glob("outputs/*/*/result.json"))
+    for folder in found:
+        (folder / "result.json").unlink()
+    return found
+
+
+def test_what_another_process_is_at_is_left_and_taken_over_if_it_dies(
+    command: Command, tmp_path: Path
+) -> None:
+    words = ["-m", *toy_arguments(tmp_path), *TWO]
+    first, _ = folders(command, words)
+    other = holder(first)
+    Timer(3, other.kill).start()  # it leaves no result
+    done = command(*words, run="")
+    assert done.code == 0, done.err
+    assert f"left to another process: {first}" in done.out
+    assert "another process is at work" in done.out
+    assert "already finished" in done.out
+    assert len(list(command.folder.glob("outputs/*/*/result.json"))) == 2
+
+
+def test_a_single_run_waits_for_the_other_and_takes_its_result(
+    command: Command, tmp_path: Path
+) -> None:
+    words = toy_arguments(tmp_path)
+    folder = command(*words).folder
+    result = (folder / "result.json").read_bytes()
+    (folder / "result.json").unlink()
+    other = holder(folder)
+
+    def finish() -> None:
+        (folder / "result.json").write_bytes(result)
+        other.kill()
+
+    Timer(1, finish).start()
+    done = command(*words)
+    assert done.code == 0
+    assert "another process is at work" in done.out
+    assert "already finished" in done.out
+
+
+def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
+    owner = holder(tmp_path)
+    with owned(tmp_path, wait=False) as ours:
+        assert not ours
+    owner.kill()
+    owner.wait()
+    with owned(tmp_path, wait=False) as ours:
+        assert ours
+
+
+def test_kill_9_leaves_whole_results_only_and_the_same_command_completes(tmp_path: Path) -> None:
+    words = ["-m", *toy_arguments(tmp_path), "prune=wanda,magnitude", "sparsity=0.4,0.6"]
+    words += ["refine=none,dsnot", f"out={tmp_path}/outputs"]
+    start = [sys.executable, "-m", "dsnot_exp", *words]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def results() -> list[dict]:
+        found = tmp_path.glob("outputs/runs/*/result.json")
+        return [json.loads(path.read_text()) for path in found]
+
+    process = subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(results()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 2 <= len(results()) < 8
+    assert all(result["status"] == "finished" for result in results())
+    done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(results()) == 8
+    assert "8 of 8 runs finished" in done.stdout

@@ -1,0 +1,31 @@
+"""What a run has taken, over all of its processes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dsnot_exp.run.clock import Clock
+
+CPU = torch.device("cpu")
+
+
+def test_a_run_that_goes_on_counts_what_was_before() -> None:
+    first = Clock(CPU)
+    first.seconds["calibrate"] = 5.0
+    first.start -= 8
+    account = first.account()
+    account["memory"]["peak_device_bytes"] = 10**9
+    second = Clock(CPU)
+    second.go_on(account)
+    with second("calibrate"):
+        pass
+    told = second.account()
+    assert told["resumed"] == 1
+    assert told["timing_s"]["calibrate"] == pytest.approx(5, abs=0.5)
+    assert 8 <= told["timing_s"]["total"] < 20
+    assert told["memory"]["peak_device_bytes"] == 10**9
+    assert told["memory"]["peak_rss_bytes"] >= account["memory"]["peak_rss_bytes"]
+    third = Clock(CPU)
+    third.go_on(told)
+    assert third.account()["resumed"] == 2

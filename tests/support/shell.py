@@ -1,0 +1,91 @@
+"""The real command in processes of their own, with a hub and a cache of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.hub_server import Hub
+
+# The command as often as asked for, each time in a fork: torch and transformers import slowly.
+COMMANDS = """
+import json, os, runpy, sys
+import dsnot_exp.runner, matplotlib.pyplot
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+for line in sys.stdin:
+    folder, arguments, environment = json.loads(line)
+    if os.fork() == 0:
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY), stream)
+        os.environ.update(environment)
+        sys.argv[1:] = arguments
+        runpy.run_module("dsnot_exp", run_name="__main__", alter_sys=True)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of the command left."""
+
+    code: int
+    lines: list[str]  # of stderr
+    result: dict[str, Any] | None
+    marked: bool  # the repository's own code was executed
+
+    def finished(self) -> dict[str, Any]:
+        """The result of a run that finished, quietly."""
+        assert (self.code, self.lines) == (0, [])
+        assert self.result is not None
+        assert self.result["status"] == "finished"
+        return self.result
+
+    def refuses(self, code: int, *words: str) -> None:
+        """It failed with this exit code and with one line that holds all these words."""
+        assert len(self.lines) == 1, self.lines
+        assert [word for word in words if word not in self.lines[0]] == [], self.lines[0]
+        assert (self.code, self.result) == (code, None)
+
+
+class Process:
+    """Runs the command with one hub and one cache, which are settled when the libraries load."""
+
+    def __init__(self, place: Path, hub: Hub, **environment: str) -> None:
+        self.place, self.runs = place, 0
+        place.mkdir()
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        own = {"HF_ENDPOINT": hub.url, "HF_HOME": f"{place}/cache", "HF_HUB_OFFLINE": "0"}
+        own |= {"DSNOT_EXP_CACHE": f"{place}/own"}
+        calm = {"NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMMANDS],
+            cwd=Path(__file__).parents[1],
+            env=kept | own | calm | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> Outcome:
+        """`python -m dsnot_exp` with these arguments, in an empty folder."""
+        self.runs += 1
+        folder = self.place / f"{self.runs}"
+        folder.mkdir()
+        given = ["wandb=disabled", f"out={folder}", f"hydra.run.dir={folder}/run", *arguments]
+        environment["MARKER"] = f"{folder}/marker"
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps((str(folder), given, environment)), file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        lines = (folder / "stderr").read_text().splitlines()
+        result = folder / "run" / "result.json"
+        found = json.loads(result.read_text()) if result.exists() else None
+        return Outcome(code, lines, found, (folder / "marker").exists())
+
+    def close(self) -> None:
+        self.process.communicate(timeout=60)
