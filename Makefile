@@ -1,13 +1,15 @@
-# make run     the main job, offline, on the bundled model       ARGS="sparsity=0.7" passes options
-# make test    lint, types and tests                             both set up .venv once
-# make test-ray  the test of the ray launcher, in an environment of its own
+# make run       run the main job on the bundled model, offline; ARGS="sparsity=0.7" sets options
+# make test      lint, type checks and tests; it and `make run` create .venv on first use
+# make test-ray  test the ray launcher in a separate environment
+# make mutate    change methods/ and walk/ line by line and list the changes that no test notices;
+#                ONLY="dsnot_exp.methods.patterns*" restricts it to one module (half a minute)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The set-up is done again when what is to be installed changes, and only then.
+# Reinstall only when pyproject.toml or constraints.txt changes.
 READY := $(VENV)/.ready
 
-.PHONY: run test test-ray setup clean
+.PHONY: run test test-ray mutate setup clean
 
 run: $(READY)
 	$(BIN)/python -m dsnot_exp $(ARGS)
@@ -18,12 +20,17 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Hydra's ray plug-in asks for a cloudpickle that the pinned joblib does not take.
+# Hydra's ray plug-in requires a cloudpickle that is too old for the pinned joblib.
 test-ray:
 	$(PYTHON) -m venv .venv-ray
 	grep -vE '^(joblib|cloudpickle)==' constraints.txt > .venv-ray/constraints.txt
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-ray/constraints.txt -e '.[ray]' pytest
-	.venv-ray/bin/python -m pytest -rs tests/launchers/test_ray.py
+	.venv-ray/bin/python -m pytest -rs tests/launch/test_ray.py
+
+mutate: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutate]'
+	$(BIN)/mutmut run $(ONLY)
+	$(BIN)/mutmut results
 
 setup: $(READY)
 
@@ -34,4 +41,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-ray .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-ray .pytest_cache .import_linter_cache mutants .mypy_cache .ruff_cache

@@ -1,0 +1,15 @@
+"""The names of methods as printed in tables and plots."""
+
+from __future__ import annotations
+
+NAMES = {
+    "dense": "Dense", "magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT",
+    "dsnot": "DSnoT", "dsnot_official": "DSnoT (released)", "lora": "LoRA", "owl": "OWL",
+}  # fmt: skip
+
+
+def pretty(method: str) -> str:
+    """Format `wanda+dsnot` as in the papers; leave other labels unchanged."""
+    parts = method.split("+")
+    known = all(part in NAMES for part in parts)
+    return " + ".join(NAMES[part] for part in parts) if known else method

@@ -1,0 +1,33 @@
+"""The rooms of the package: imports run downwards, and the report starts without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_imports_between_rooms_run_downwards_and_in_no_circle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = lint_imports(str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_the_top_level_is_a_table_of_contents() -> None:
+    files = {path.name for path in (ROOT / "dsnot_exp").glob("*.py")}
+    assert files <= {"__init__.py", "__main__.py", "api.py", "config.py"}
+
+
+def test_the_report_starts_without_torch_and_transformers() -> None:
+    heavy = "{'torch', 'transformers', 'lm_eval', 'datasets'}"
+    code = f"import sys, dsnot_exp.report.__main__; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
