@@ -1,7 +1,7 @@
 """Matrix products in the inputs' own precision, summed and returned in float32.
 
-A GPU does that by itself for half precision, with no copy of the operands in float32; a CPU is
-given copies of a slice of tokens at a time.
+On a GPU, half-precision products do that without a float32 copy of the operands. On a CPU, a slice
+of tokens at a time is copied to float32.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STRIPE = 512  # columns of a Gram matrix that are made together
-ROWS = 512  # tokens that are copied into float32 at a time
+STRIPE = 512  # columns of a Gram matrix that are computed together
+ROWS = 512  # tokens that are copied to float32 at a time
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -22,7 +22,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def add_gram(gram: Tensor, tokens: Tensor) -> None:
     """gram += A^T A on and above the diagonal, for A = `tokens: (tokens, in)`; gram: (in, in),
-    float32. It is symmetric: a stripe of columns ends at the diagonal, which saves almost half."""
+    float32. The matrix is symmetric, so each stripe of columns stops at the diagonal, which saves
+    almost half of the products."""
     for part in tokens.split(ROWS) if _copied(tokens) else [tokens]:
         exact = part.float() if _copied(tokens) else part
         for stripe in _stripes(gram):
@@ -35,7 +36,7 @@ def add_gram(gram: Tensor, tokens: Tensor) -> None:
 
 
 def mirror(gram: Tensor) -> Tensor:
-    """Below the diagonal what is above it, in place."""
+    """Copy the part above the diagonal to below it, in place."""
     for stripe in _stripes(gram):
         gram[stripe, : stripe.start] = gram[: stripe.start, stripe].T
     return gram

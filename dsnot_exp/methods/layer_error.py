@@ -14,17 +14,19 @@ from dsnot_exp.utils.distributed import ALONE, Ranks
 
 
 def contribution(weight: Tensor, statistics: InputStatistics) -> Tensor:
-    """c_rk = W_rk * S * mean_k: what a weight adds to its row's expected output, (out, in).
+    """c_rk = W_rk * S * mean_k: the contribution of a weight to its row's expected output, (out,
+    in).
 
-    In the released code's unit, the token sum of one sequence: `update_threshold` counts in it.
+    The unit is the released code's: the token sum of one sequence. `update_threshold` has the same
+    unit.
     """
     return weight.float() * (statistics.sequence_length * statistics.mean)
 
 
 def row_slices(weight: Tensor, shared: int = 22) -> list[slice]:
-    """Equal slices of the rows of `weight: (out, in)`, so that what is computed from one stays in
-    a core's cache, or takes little memory: several threads wait for each other at every step, so
-    they are given larger steps (2^shared entries), and a GPU the largest."""
+    """Equal slices of the rows of `weight: (out, in)`, so that intermediate results fit in a core's
+    cache. Several threads synchronise at every step, so they get larger slices (2^shared entries);
+    a GPU gets the largest."""
     entries = 1 << (26 if weight.is_cuda else 17 if torch.get_num_threads() == 1 else shared)
     rows, width = weight.shape
     count = max(1, min(rows, round(rows * width / entries)))
@@ -62,9 +64,9 @@ def relative_errors(
     how: str,
     ranks: Ranks = ALONE,
 ) -> tuple[int | None, tuple[float | None, float | None]]:
-    """||(W - W^)X||^2 / ||WX||^2 of two sparse weights, and over how many tokens.
+    """The number of tokens, and ||(W - W^)X||^2 / ||WX||^2 of two sparse weights.
 
-    dense, sparse: (rows, in); how: `sample`, `true` (all tokens) or `false` (not at all)
+    dense, sparse: (rows, in); how: `sample`, `true` (all tokens) or `false` (not measured)
     """
     seen = {"sample": statistics.sample, "true": statistics.gram}.get(how)
     if seen is None:
@@ -84,5 +86,5 @@ def relative_errors(
     if whole == 0:
         return tokens, (0.0, 0.0)
     first = energy(dense - sparse[0]) / whole
-    same = all(ranks.gather(torch.equal(*sparse)))  # nothing was refined
+    same = all(ranks.gather(torch.equal(*sparse)))  # the mask was not refined
     return tokens, (first, first if same else energy(dense - sparse[1]) / whole)

@@ -1,7 +1,7 @@
-"""Sparsity patterns: scores -> mask, and the checks of a mask.
+"""Sparsity patterns: scores -> mask, and checks of a mask.
 
 Notation (throughout the package): `weight: (out, in)`, `mask: (out, in)` bool, True = kept,
-`scores: (out, in)` float, small = prune first.
+`scores: (out, in)` float, the smallest are pruned first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Unstructured:
         return ~smallest(scores, int(scores.shape[1] * self.sparsity))
 
     def refuse_width(self, width: int, layer: str) -> None:
-        """Any width will do."""
+        """Every width is valid."""
 
     def __str__(self) -> str:
         return "unstructured"
@@ -40,7 +40,7 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class NM:
-    """`n` kept of every `m` consecutive weights of a row (2:4 and 4:8 are the papers')."""
+    """`n` of every `m` consecutive weights of a row are kept (the papers use 2:4 and 4:8)."""
 
     n: int
     m: int
@@ -54,7 +54,7 @@ class NM:
         return matrix.unflatten(1, (-1, self.m))
 
     def mask(self, scores: Tensor, scope: str = "row") -> Tensor:
-        """Keep the `n` largest scores of each group; a group is the only scope there is."""
+        """Keep the `n` largest scores of each group, whatever the `scope`."""
         return ~smallest(self.groups(scores), self.m - self.n).flatten(1)
 
     def refuse_width(self, width: int, layer: str) -> None:
@@ -79,13 +79,13 @@ def check_budget(before: Tensor, after: Tensor, pattern: Pattern) -> None:
 
 
 def packed(mask: Tensor) -> bytes:
-    """Eight entries a byte, the first the highest bit; zeros at the end."""
+    """Eight entries per byte, the first in the highest bit, padded with zeros."""
     flat = mask.flatten().view(torch.uint8)
     if not mask.is_cuda:
         return np.packbits(flat.numpy()).tobytes()
     bits = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
     places = 1 << torch.arange(7, -1, -1, device=mask.device, dtype=torch.uint8)
-    # Packed on the GPU, so that an eighth of the mask is brought to the host.
+    # Packed on the GPU, so that an eighth of the mask is copied to the host.
     return (bits * places).sum(1, dtype=torch.uint8).cpu().numpy().tobytes()
 
 
@@ -113,8 +113,8 @@ def parse(pattern: str, sparsity: float | None) -> Pattern:
 
 @dataclass(frozen=True)
 class SharedRows(Unstructured):
-    """A pattern for a process's share of a matrix's rows: what is compared over the whole matrix is
-    compared with everyone's rows."""
+    """A pattern for one process's share of a matrix's rows. With `scope=matrix`, scores are
+    compared with those of all processes."""
 
     ranks: Ranks = field(kw_only=True)
 
@@ -126,7 +126,7 @@ class SharedRows(Unstructured):
 
 
 def over(pattern: Pattern, ranks: Ranks) -> Pattern:
-    """`pattern` for shares of rows; the groups of N:M lie within a row."""
+    """`pattern` for a share of the rows. N:M groups lie within a row, so they need no exchange."""
     if ranks.size == 1 or not isinstance(pattern, Unstructured):
         return pattern
     return SharedRows(pattern.sparsity, ranks=ranks)

@@ -1,8 +1,8 @@
-"""What a linear layer's calibration input tells about it (the design's table of statistics).
+"""Statistics of a linear layer's calibration input, per input channel.
 
-Means and variances are worked out over slices of the tokens that stay in the cache, and combined
-in float64: they are small, and a mean that is a small difference of large sums stays exact. The
-activations are never copied as a whole, neither transposed nor into float32.
+Means and variances are computed over slices of the tokens that fit in the cache, and combined in
+float64, so that a mean near zero stays exact. The activations are never copied as a whole, neither
+transposed nor to float32.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from dsnot_exp.methods.gram import add_gram, mirror
 
 Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
-SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # numbers at a time: few for a cache, many for a GPU
-CONSTANT = 1e-12  # var / mean^2 of a channel that differs in float32's last bits at most
+SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # entries at a time: few for a cache, many for a GPU
+CONSTANT = 1e-12  # var / mean^2 below this is float32 rounding: the channel is constant
 T = TypeVar("T")
 
 
@@ -35,7 +35,8 @@ class Statistic(Enum):
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """Per input channel, float32, shape (in,). What was not asked for is empty, or None."""
+    """Per input channel, float32, shape (in,). Statistics that no method needs are empty or
+    None."""
 
     sequences: int
     tokens: int
@@ -44,11 +45,11 @@ class InputStatistics:
     sequence_var: Tensor  # the mean of the within-sequence variances (released code)
     norm: Tensor  # sqrt(sum A_k^2 / sequences)
     gram: Tensor | None = None  # A^T A / tokens, (in, in)
-    sample: Tensor | None = None  # some of the tokens, (sampled, in), in their own dtype
+    sample: Tensor | None = None  # a sample of the tokens, (sampled, in), in their own dtype
     derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Any, derive: Callable[[Tensor], T]) -> T:
-        """`derive(gram)`, worked out for the first of the layers that share this input."""
+        """`derive(gram)`, computed once for all layers that share this input."""
         if key not in self.derived:
             assert self.gram is not None
             self.derived[key] = derive(self.gram)
@@ -62,9 +63,9 @@ class InputStatistics:
 
 
 class Accumulator:
-    """Collects `InputStatistics` over micro-batches. Mergeable, so reducible over ranks.
+    """Collects `InputStatistics` over micro-batches.
 
-    Mean and norm are always there; they cost next to nothing.
+    Mean and norm are always collected; they cost next to nothing.
     """
 
     def __init__(self, width: int, needs: frozenset[Statistic], device: torch.device) -> None:

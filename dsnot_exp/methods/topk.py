@@ -1,8 +1,7 @@
-"""The smallest entries of every row, and how many a mask has: linear time, few passes.
+"""The smallest entries of every row, in linear time and few passes.
 
-On a CPU each row is done by native/select.c or, without a compiler, in slices that stay in the
-cache and that numpy partitions: both several times faster than torch's kthvalue. A GPU has a kernel
-of its own for that.
+On a CPU, native/topk.c does it, or without a compiler numpy.partition on slices that fit in the
+cache: both are several times faster than torch.kthvalue. On a GPU, kthvalue is fast.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ from torch import Tensor
 from dsnot_exp.methods import native
 
 SLICE = 1 << 18  # entries
-FEW = 8  # entries of a row that are compared each with each: the groups of 2:4 and 4:8
+FEW = 8  # rows this short (groups of 2:4 and 4:8) are sorted by comparing all pairs
 
 
 def smallest(scores: Tensor, count: int) -> Tensor:
     """The `count` smallest entries of every row of `scores: (..., n)` as a bool mask.
 
-    Exactly `count` per row: among equal scores the leftmost go first, as a stable sort would
-    have it.
+    Exactly `count` per row. Among equal scores the leftmost are chosen, as in a stable sort.
     """
     chosen = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
     if count == 0:
@@ -53,7 +51,7 @@ def smallest(scores: Tensor, count: int) -> Tensor:
 
 
 def _mark(scores: Tensor, marks: Tensor, count: int) -> None:
-    """Write what native/select.c finds into `marks`; scores, marks: (rows, width)."""
+    """Mark the smallest entries by native/topk.c; scores, marks: (rows, width)."""
     run = native.library("topk").mark_smallest
     run.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 4
     width = scores.shape[1]
@@ -64,7 +62,7 @@ def _mark(scores: Tensor, marks: Tensor, count: int) -> None:
 
 
 def _ranks(scores: Tensor) -> Tensor:
-    """How many entries of its row go before each entry."""
+    """For each entry, how many entries of its row come before it in a stable sort."""
     columns = scores.unbind(-1)
     ranks = torch.zeros(scores.shape, dtype=torch.int8, device=scores.device)
     for i, j in combinations(range(len(columns)), 2):
@@ -75,7 +73,7 @@ def _ranks(scores: Tensor) -> Tensor:
 
 
 def _up_to(scores: Tensor, threshold: Tensor, count: int) -> Tensor:
-    """`count` entries of each row, none above its threshold (..., 1), which is the last of them."""
+    """The `count` smallest entries of each row, given the count-th smallest: threshold (..., 1)."""
     chosen = scores <= threshold
     if bool((counts(chosen) == count).all()):
         return chosen
@@ -85,7 +83,7 @@ def _up_to(scores: Tensor, threshold: Tensor, count: int) -> Tensor:
 
 
 def counts(mask: Tensor) -> Tensor:
-    """How many of each row of `mask: (..., n)` are true."""
+    """The number of True entries in each row of `mask: (..., n)`."""
     if mask.is_cuda:
         return mask.sum(-1)
     return torch.from_numpy(np.asarray(np.count_nonzero(mask.numpy(), axis=-1)))

@@ -19,8 +19,8 @@ Forward = Callable[..., Any]
 class Call:
     """The arguments of one block's forward on one batch, but for the hidden states.
 
-    `by_name`: whether the model passes the hidden states as a keyword.
-    `others`: how many values the block returns beside them; -1 where it returns no tuple.
+    by_name: the model passes the hidden states as a keyword argument
+    others: how many values the block returns besides them; -1 if it does not return a tuple
     """
 
     args: tuple[Any, ...]
@@ -52,10 +52,10 @@ class _Captured(Exception):
 
 @dataclass
 class _Recorder:
-    """Stands in for every block's forward: notes the arguments and passes the input on.
+    """Replaces every block's forward: records the arguments and passes the input on.
 
-    A stand-in returns what its class returns, a tensor or a tuple; where `others` does not have it
-    yet, the first block of the class runs for real once to tell.
+    The replacement returns a tensor or a tuple, as the block's class does. If `others` does not
+    know the class yet, the first block of the class runs once to find out.
     """
 
     calls: list[list[Call]]
@@ -90,7 +90,7 @@ class _Recorder:
         return record
 
     def _intern(self, value: Any) -> Any:
-        """The same mask for every batch and block is kept once."""
+        """Equal masks of batches and blocks are kept once."""
         if isinstance(value, Tensor):
             for kept in self.shared:
                 if kept is value:
@@ -157,7 +157,7 @@ def _pass_through(
 def replaced_forwards(
     blocks: nn.ModuleList, stand_in: Callable[[int, nn.Module, Forward], Forward]
 ) -> Iterator[None]:
-    """Every block's forward is `stand_in(index, block, its real forward)` for a while."""
+    """In this context every block's forward is `stand_in(index, block, its real forward)`."""
     own = [block.__dict__.get("forward") for block in blocks]  # set by accelerate's hooks, say
     try:
         for index, block in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""Collecting the statistics of a block's inputs while its forward runs."""
+"""Collects the statistics of the inputs of a block's linears while its forward runs."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.experts import ExpertProducts
 
-SHARE, LEAST = 64, 128  # a sample is one token in 64, and 128 tokens at least
+SHARE, LEAST = 64, 128  # the sample is one token in 64, and at least 128 tokens
 
-# How a whole forward calls the linears of a block, by name: the same for blocks of one make.
+# In which order a full forward calls the linears of a block, by the names of all its linears.
 Orders = dict[tuple[str, ...], list[str]]
 
 
 class Collected(Exception):
-    """The last linear of a block has its input: the rest of the forward is not needed."""
+    """The last linear of the block has received its input; the rest of the forward is not
+    needed."""
 
 
 class Collector:
-    """Counts each distinct input of a block's linears once.
+    """Collects statistics of the inputs of a block's linears; linears with the same input share
+    one.
 
-    Modules are heard through forward hooks, experts through the products with their slices. Once
-    a forward has shown in which order a block calls its linears, the others end at the last of
-    them: neither its product nor what follows is worked out. Experts are called as tokens come.
+    Forward hooks see the inputs of modules, ExpertProducts those of experts. Once a full forward
+    has shown the order in which a block calls its linears, later forwards stop at the input of the
+    last one. Blocks with routed experts always run to their end, because the order depends on the
+    tokens.
 
-    q, k and v see the same tensor: the first of them leads, and the others use its statistics.
-    Who shares is found in the first batch; the tensors are held until the forward is over, so
-    that memory which is used again cannot be taken for the same input.
+    q, k and v receive the same tensor: the first of them is the leader, and the others use its
+    statistics. The first batch shows which linears share. The tensors are kept until the forward
+    ends, so that reused memory is not mistaken for the same input.
 
-    total: the sequences of the whole calibration, which settle how many tokens each gives to the
-    sample, in whatever batches, and by whichever process, they are counted
-    orders: what earlier blocks have shown; this one adds what it shows
+    total: sequences of the whole calibration, over all processes. They determine how many tokens
+        of each go into the sample, whatever the batch size
+    orders: the orders that earlier blocks have shown; this block adds its own
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Collector:
 
     @contextmanager
     def forward(self, sequences: int, length: int) -> Iterator[None]:
-        """A forward of so many sequences of so many tokens; it may end early."""
+        """Wraps one forward of `sequences` sequences of `length` tokens; it may stop early."""
         self.sequences, self.length = sequences, length
         self.all_sequences += sequences
         self.seen.clear()
@@ -106,20 +109,20 @@ class Collector:
         if self.leader[name] != name:
             return
         self.seen.append((inputs, name))
-        # OPT hands (sequences * tokens, hidden) to its fc layers.
+        # OPT passes (sequences * tokens, hidden) to its fc layers.
         by_sequence = inputs.reshape(self.sequences, -1, inputs.shape[-1])
         self._update(name, by_sequence, self._sampled())
 
     def _count_routed(self, name: str, inputs: Tensor) -> None:
-        """The tokens (tokens, in) of one forward that were sent to an expert: of any sequence, so
-        that they count as one when it comes to the variance within sequences."""
+        """The tokens (tokens, in) of one forward that were routed to an expert. They come from any
+        sequence, so the variance within sequences treats them as one sequence."""
         self.leader[name] = name
         if inputs.numel():
             routed = inputs.reshape(1, -1, inputs.shape[-1])
             self._update(name, routed, -(-routed.shape[1] * self._sampled() // self.length))
 
     def _sampled(self) -> int:
-        """The tokens that a sequence gives to the sample."""
+        """How many tokens of each sequence go into the sample."""
         return min(self.length, max(-(-self.length // SHARE), -(-LEAST // self.total)))
 
     def _update(self, name: str, inputs: Tensor, sampled: int) -> None:
@@ -128,7 +131,7 @@ class Collector:
         self.accumulators[name].update(inputs, sampled)
 
     def _together(self, ranks: Ranks) -> None:
-        """Count what all processes have counted: an expert may have had tokens in some only."""
+        """Add up the statistics of all processes. An expert may have seen tokens in only some."""
         self.all_sequences = sum(ranks.gather(self.all_sequences))
         for leader in ranks.gather(self.leader):
             self.leader = leader | self.leader
@@ -148,13 +151,13 @@ class Collector:
             self.accumulators[name] = whole
 
     def finish(self, ranks: Ranks) -> dict[str, InputStatistics]:
-        """The statistics by linear; an expert that saw nothing has none."""
+        """The statistics by linear; an expert that saw no token has none."""
         if ranks.size > 1:
             self._together(ranks)
         leaders = {}
         while self.accumulators:
             name = next(iter(self.accumulators))
-            accumulator = self.accumulators.pop(name)  # its sums are not held beside the result
+            accumulator = self.accumulators.pop(name)  # frees its sums once the result exists
             accumulator.sequences = self.all_sequences
             leaders[name] = accumulator.finish()
             total = leaders[name].mean.sum() + leaders[name].norm.sum()
@@ -172,7 +175,7 @@ class Collector:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are views of the same numbers."""
+    """Whether two tensors view the same memory, unchanged in between."""
     return (
         a.data_ptr() == b.data_ptr()
         and a.shape == b.shape

@@ -1,4 +1,4 @@
-"""Hearing the inputs of experts, whose weights are slices of 3-D parameters of one module."""
+"""Sees the inputs of experts, whose weights are slices of 3-D parameters of one module."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PRODUCTS = (nn.functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__
 
 
 class ExpertProducts(TorchFunctionMode):
-    """Hears every product with an expert's slice of a 3-D parameter.
+    """Calls `count` at every product with an expert's slice of a 3-D parameter.
 
-    Experts run one after the other meanwhile (`eager`), whatever fused kernel they have.
+    In this context experts run one after the other (`eager`), without fused kernels.
     """
 
     def __init__(self, experts: dict[str, Linear], count: Callable[[str, Tensor], None]) -> None:

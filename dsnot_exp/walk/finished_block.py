@@ -1,4 +1,4 @@
-"""A finished block in the journal: what was measured of it, and the digests of its files."""
+"""A finished block in the journal: its records, and the digests of its files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FinishedBlock:
     notes: dict[str, str]
 
     def write(self, path: Path) -> None:
-        """As JSON behind its own digest."""
+        """Write JSON, preceded by its own digest."""
         text = json.dumps(asdict(self)).encode()
         write_atomically(path, _seal(text) + b"\n" + text)
 
     @classmethod
     def read(cls, path: Path) -> FinishedBlock:
-        """Raises OSError, ValueError or TypeError where it is not what was written."""
+        """Raises OSError, ValueError or TypeError if the file is not what `write` wrote."""
         seal, _, text = path.read_bytes().partition(b"\n")
         if _seal(text) != seal:
             raise ValueError("its bytes are not those that were written")

@@ -1,4 +1,4 @@
-"""The hidden states of the calibration sequences between two blocks, kept where they fit."""
+"""The hidden states of the sequences between two blocks: on the device, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dsnot_exp.models.shards import raw
 log = logging.getLogger(__name__)
 
 PLACES = ("auto", "device", "memory", "disk")
-SHARE = 0.25  # of what is free on the device or in memory; blocks and statistics need the rest
+SHARE = 0.25  # of the free device or main memory; blocks and statistics need the rest
 
 
 def choose_place(wanted: str, size: int, device: torch.device) -> str:
-    """`auto`: the first of device, memory and disk with room for `size` bytes twice: the states
-    that a block made are written to disk while the next block works on them."""
+    """`auto`: the first of device, memory and disk with room for twice `size` bytes, because the
+    journal still writes one copy while the next block changes the other."""
     if wanted != "auto":
         return wanted
     if device.type == "cuda" and 2 * size < SHARE * torch.cuda.mem_get_info(device)[0]:
@@ -33,7 +33,7 @@ def choose_place(wanted: str, size: int, device: torch.device) -> str:
 
 @dataclass(frozen=True)
 class _Parked:
-    """Where in the scratch file a batch lies."""
+    """A batch's place in the scratch file."""
 
     start: int
     shape: torch.Size
@@ -41,15 +41,15 @@ class _Parked:
 
 
 class States:
-    """A list of micro-batches, (sequences, tokens, hidden) each, that come to `device` when they
-    are asked for."""
+    """A list of micro-batches, (sequences, tokens, hidden) each. Reading one moves it to
+    `device`."""
 
     def __init__(
         self, device: torch.device, place: str = "device", folder: Path | None = None
     ) -> None:
         self.device, self.place = device, place
         self._held: list[Tensor | _Parked] = []
-        # Without a name: the system frees it when this process ends, however it ends.
+        # The file has no name: the system frees it when this process ends, even if it is killed.
         self._file = tempfile.TemporaryFile(dir=folder) if place == "disk" else None  # noqa: SIM115
         self._end = 0
 
@@ -87,8 +87,8 @@ class States:
             self._file.close()
 
     def snapshot(self) -> Iterator[Tensor]:
-        """The batches as they are now, even where others take their places later; those on disk
-        only as long as none does."""
+        """The batches as they are now, unaffected by later writes. Batches on disk are affected, so
+        they must be read before the next write."""
         held = list(self._held)
         return (batch if isinstance(batch, Tensor) else self[i] for i, batch in enumerate(held))
 

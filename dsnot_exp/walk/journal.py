@@ -1,14 +1,14 @@
-"""What a walk has done, on disk after every block, so that a run that was killed goes on there.
+"""Saves a walk to disk after every block, so that a killed run can resume.
 
-    <state>/walk.json                       which walk this is
-    <state>/model/model-00003-of-00033...   the weights of block 2, solved
+    <state>/walk.json                       the identity of the walk
+    <state>/model/model-00003-of-00033...   the sparse weights of block 2
     <state>/masks/00002.safetensors         its masks, packed
-    <state>/states/00002.safetensors        the hidden states after it, until the next is solved
+    <state>/states/00002.safetensors        the hidden states after it, until the next is saved
     <state>/00002.json                      its records and the digests of these files: written last
 
-Files are written in the background, fsynced, and renamed when they are whole; a block counts once
-its JSON is there. All digests are checked on reading. Without usable hidden states (damaged, or a
-block before them is) those are made again by one forward through each finished block.
+Files are written in the background, fsynced, and renamed when complete; a block counts as finished
+once its JSON exists. Digests are checked on reading. If the hidden states are damaged or missing,
+one forward through each finished block recomputes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest, shard_name, write_shard
 from dsnot_exp.utils.distributed import ALONE, Ranks
-from dsnot_exp.utils.files import read_told, write_told, writing_state
+from dsnot_exp.utils.files import read_sealed, write_sealed, writing_state
 from dsnot_exp.walk.finished_block import FinishedBlock
 from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.sequences import Sequences
@@ -33,10 +33,13 @@ from dsnot_exp.walk.view import BlockView
 
 @dataclass
 class Journal:
-    """identity: what the walk depends on; a journal of another walk is thrown away
-    ranks: those who walk together; the first writes. Their states are not kept but made again
-    on_note: told in a line what could not be used
-    on_keep: called, in the background, when all of a block is on disk but what makes it count"""
+    """identity: everything the walk depends on; a journal with another identity is deleted
+    ranks: the processes of the walk. The first one writes; their hidden states are not saved but
+        recomputed
+    on_note: receives a line for each file that could not be used
+    on_keep: called in the background before a block's JSON is written
+    solved: the blocks found on disk
+    """
 
     folder: Path
     identity: str
@@ -53,7 +56,7 @@ class Journal:
         self._writing: tuple[int, Future[None] | None] | None = None
 
     def open(self) -> None:
-        """Find the blocks that are finished and give them back to the model."""
+        """Find the finished blocks and load them into the model."""
         if self.ranks.first:
             self._begin()
             self._find(self.count)
@@ -63,12 +66,12 @@ class Journal:
 
     def _begin(self) -> None:
         about = self.folder / "walk.json"
-        if read_told(about, self.identity) is None:
+        if read_sealed(about, self.identity) is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         with writing_state(self.folder):
             for part in ("model", "masks", "states"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
-            write_told(about, self.identity, {"blocks": self.count})
+            write_sealed(about, self.identity, {"blocks": self.count})
 
     def _find(self, most: int) -> None:
         while self.finished < most and self._restore(self.finished):
@@ -83,7 +86,7 @@ class Journal:
         entry = FinishedBlock.read(self._entry(self.finished - 1))
         if entry.batch < sequences.size:
             sequences.split(entry.batch)
-        if not self._whole(path, entry.states, "the first block, which is only passed through"):
+        if not self._whole(path, entry.states, "the first block, to recompute the hidden states"):
             return False
         shards = Shards([path])
         for i, name in enumerate(sorted(shards.entries)):
@@ -134,14 +137,14 @@ class Journal:
             self._states(index - 1).unlink(missing_ok=True)
 
     def _restore(self, index: int) -> bool:
-        """Whether block `index` is whole on disk; if so it is now in the model."""
+        """Load block `index` into the model; False if it is not complete on disk."""
         path = self._entry(index)
         if not path.exists():
             return False
         try:
             entry = FinishedBlock.read(path)
         except (OSError, ValueError, TypeError) as error:
-            self.on_note(f"{path}: damaged ({error}); going on from block {index}")
+            self.on_note(f"{path}: damaged ({error}); continuing from block {index}")
             return False
         told = {self._weights(index): entry.weights, self._masks(index): entry.masks}
         if not all(self._whole(file, seal, f"block {index}") for file, seal in told.items()):
@@ -158,7 +161,7 @@ class Journal:
             why = "its bytes are not those that were written"
         except OSError as error:
             why = str(error.strerror)
-        self.on_note(f"{path}: damaged ({why}); going on from {where}")
+        self.on_note(f"{path}: damaged ({why}); continuing from {where}")
         return False
 
     def _entry(self, index: int) -> Path:

@@ -1,4 +1,4 @@
-"""What pruning and refining one layer came to: its budget and its errors."""
+"""The record of one layer: its budget and its errors before and after refinement."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dsnot_exp.utils.distributed import Ranks
 class LayerRecord:
     """One linear layer: its budget, and its error before and after refinement.
 
-    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over so many
-    calibration tokens. None where the statistics were not collected.
+    expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over `relative_tokens`
+    calibration tokens. None if the statistics were not collected.
     """
 
     layer: str
@@ -60,7 +60,8 @@ def measure(
     how: str,
     ranks: Ranks,
 ) -> LayerRecord:
-    """The errors of a layer of which each process has some rows: weight, sparse: (rows, in)."""
+    """The errors of a layer. Each process passes its share of the rows; weight, sparse: (rows,
+    in)."""
     if refined is None:
         before = after = expected_error(weight, initial, statistics)
         swaps = torch.zeros_like(before)

@@ -1,4 +1,4 @@
-"""The calibration sequences on their way through the blocks, micro-batch by micro-batch."""
+"""Sequences on their way through the blocks, in micro-batches."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from dsnot_exp.walk.hidden_states import AUTO, States, Storage
 
 T = TypeVar("T")
 
-# Brings a block to where it is solved, and puts it back. Models bigger than memory plug in here.
+# Moves a block to the device, and back afterwards. Models bigger than memory read it from disk
+# here.
 Fetch = Callable[[nn.Module], AbstractContextManager[nn.Module]]
 
 
 @contextmanager
 def resident(block: nn.Module) -> Iterator[nn.Module]:
-    """A block that already is where it is used."""
+    """A block that is already on the device."""
     yield block
 
 
 class Sequences:
-    """Input ids, the hidden states that they have become, and every block's own arguments.
+    """Input ids, their current hidden states, and every block's own arguments.
 
-    `blocks`: their name in the model, and they. `batches`: input ids (sequences, tokens).
+    On out of memory, the micro-batch size is halved, down to one sequence.
 
-    Where the device's memory does not do, micro-batches are halved, down to one sequence.
+    blocks: the name of the list of blocks in the model, and the list
+    batches: input ids, (sequences, tokens) each
+    remedy: what the error suggests when a single sequence does not fit
     """
 
     def __init__(
@@ -51,13 +54,13 @@ class Sequences:
         device = batches[0].device if batches else torch.device("cpu")
         self.states = States(device) if states is None else states
         self._others: dict[type, int] = {}
-        self._calls: list[list[Call]] = []  # by block and micro-batch; empty: to be captured
+        self._calls: list[list[Call]] = []  # by block and micro-batch; empty until captured
         self.on_halved, self.remedy = on_halved, remedy
-        self.done = 0  # micro-batches that are past the block that is being propagated
+        self.done = 0  # micro-batches that the current step has finished
 
     @property
     def size(self) -> int:
-        """Sequences per micro-batch, at most."""
+        """The most sequences in a micro-batch."""
         return max((len(ids) for ids in self.batches), default=0)
 
     @property
@@ -65,7 +68,7 @@ class Sequences:
         return sum(len(ids) for ids in self.batches)
 
     def enter(self) -> None:
-        """Everything up to the first block."""
+        """Run the model up to the first block."""
 
         def begin() -> None:
             self.states.clear()
@@ -74,13 +77,13 @@ class Sequences:
         self.fitting(begin)
 
     def at(self, index: int) -> Iterator[tuple[Tensor, Call]]:
-        """The inputs of a block, and its arguments, per micro-batch."""
+        """The inputs of a block and its other arguments, per micro-batch."""
         for i, call in enumerate(self.calls(index)):
             yield self.states[i], call
 
     @torch.no_grad()
     def propagate(self, index: int, module: nn.Module) -> None:
-        """Replace the inputs of a block with its outputs, in place: one copy of the states."""
+        """Replace the inputs of a block with its outputs, in place."""
         self.done = 0
 
         def forward() -> None:

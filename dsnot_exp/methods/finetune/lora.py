@@ -1,14 +1,15 @@
-"""LoRA (arXiv 2106.09685) on the sparse model's pruned layers, by peft, merged under the mask.
+"""LoRA (arXiv 2106.09685) by peft on the pruned layers, merged under the mask.
 
-A dense delta B A fills the zeros, and masked only when it is merged it would lose what training had
-put there. So the mask M acts on the delta that peft itself adds to the weight, in every forward as
-in the merge:
+A dense delta B A would fill the zeros. Masking it only when it is merged would discard part of what
+was trained. So the mask M acts on the delta that peft adds to the weight, in every forward and in
+the merge:
 
     W' = W + M * (alpha / rank) B A
 
-What is trained is what is merged, and a pruned weight is exactly zero. peft builds the delta before
-the forward where an adapter is on a parameter (`target_parameters`), so only there a mask can act.
-Such adapters have no dropout, and those of experts (3-D parameters) are applied by their factors.
+Training and merging therefore agree, and pruned weights stay exactly zero. peft builds the delta
+before the forward only for adapters on parameters (`target_parameters`), so a mask can act only
+there. Such adapters have no dropout, and for experts (3-D parameters) peft applies the factors
+separately, where no mask can act.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dsnot_exp.utils.errors import RequestError, RunError
 
 @dataclass(frozen=True)
 class Lora(TrainingOptions):
-    """rank, alpha: of the adapters; the delta is scaled by alpha / rank"""
+    """rank, alpha: of the adapters; the delta is scaled by alpha / rank."""
 
     rank: int = 8
     alpha: int = 16
@@ -38,7 +39,7 @@ class Lora(TrainingOptions):
             require_positive(name, getattr(self, name))
 
     def refuse(self, layer: str, is_expert: bool) -> None:
-        """Refuse an expert: no mask can act on what peft adds to it."""
+        """Refuse an expert: no mask can act on the delta that peft adds to it."""
         if is_expert:
             raise RequestError(
                 f"finetune=lora: {layer} is an expert, and peft cannot train experts under a mask; "
@@ -53,8 +54,8 @@ class Lora(TrainingOptions):
         seed: int,
         on_step: Callable[[float], None] = lambda loss: None,
     ) -> dict[str, Any]:
-        """Train `parameters` (names of sparse weights) on `ids: (sequences, tokens)`, in place;
-        returns the facts. `on_step` is given the loss of each step."""
+        """Train `parameters` (names of sparse weights) in place on `ids: (sequences, tokens)`;
+        returns what result.json records. `on_step` receives the loss of each step."""
         from dsnot_exp.methods.finetune.training import (
             train,  # transformers' Trainer imports slowly
         )
@@ -78,7 +79,7 @@ class Lora(TrainingOptions):
         }
 
     def _adapted(self, model: Any, parameters: Sequence[str]) -> Any:
-        """The model in peft's wrapper, its adapters float32 and under the mask."""
+        """The model wrapped by peft, with float32 adapters under the mask."""
         from peft import LoraConfig, get_peft_model  # imports slowly
         from peft.tuners.lora import LoraLayer
 
@@ -97,8 +98,9 @@ class Lora(TrainingOptions):
 
 
 def masked(layer: Any) -> Callable[..., Tensor]:
-    """What peft adds to a layer's weight, zero where the weight is. The weight is frozen, so its
-    zeros are the mask; a kept weight that was zero by itself stays so."""
+    """The delta that peft adds to a layer's weight, set to zero where the weight is zero. The
+    weight is frozen, so its zeros are the mask; a kept weight that happens to be zero stays
+    zero."""
     delta = layer.get_delta_weight
 
     def under_the_mask(*args: Any, **kwargs: Any) -> Tensor:
@@ -109,7 +111,8 @@ def masked(layer: Any) -> Callable[..., Tensor]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """A random state of the training's own; Trainer seeds every generator there is."""
+    """Seeds the training, and restores the random state afterwards: Trainer seeds every
+    generator."""
     import random
 
     import numpy as np
@@ -126,7 +129,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def own_config(model: Any) -> Iterator[None]:
-    """Trainer turns the cache off in the model's configuration, which would be saved with it."""
+    """Restores the model's configuration: Trainer turns its cache off, and that would be saved."""
     before = dict(vars(model.config))
     try:
         yield

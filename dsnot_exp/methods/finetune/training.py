@@ -1,4 +1,4 @@
-"""transformers' Trainer as the training loop: no output, no files, no reports."""
+"""The training loop: transformers' Trainer, without output, files or reports."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dsnot_exp.utils.errors import RunError
 def train(
     model: Any, ids: Tensor, options: TrainingOptions, seed: int, on_step: Callable[[float], None]
 ) -> list[float]:
-    """Train what requires a gradient on `ids: (sequences, tokens)` with the model's own causal
-    loss; returns the loss of every step."""
+    """Train the parameters that require a gradient on `ids: (sequences, tokens)`, with the model's
+    own causal loss; returns the loss of every step."""
     losses = Losses(on_step)
     with tempfile.TemporaryDirectory(prefix="dsnot-exp-finetune-") as folder:
         arguments = training_arguments(folder, model, ids.shape[1], options, seed)
@@ -31,14 +31,14 @@ def train(
             callbacks=[losses],
         )
         trainer.remove_callback(PrinterCallback)
-        if options.checkpointing:  # not reentrant: the embeddings need no gradient
+        if options.checkpointing:  # not reentrant: the embeddings have no gradient
             model.gradient_checkpointing_enable({"use_reentrant": False})
         try:
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise RunError(
-                "finetune=lora: out of memory on the device; finetune.checkpointing=true needs "
-                "less, as does a smaller finetune.seqlen"
+                "finetune=lora: out of memory on the device; set finetune.checkpointing=true, or "
+                "lower finetune.seqlen"
             ) from error
         finally:
             if options.checkpointing:
@@ -71,12 +71,12 @@ def training_arguments(
         save_strategy="no",
     )
     if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # else Trainer spreads the batch over all there are
+        arguments._n_gpu = 1  # else Trainer spreads the batch over all GPUs
     return arguments
 
 
 class Losses(TrainerCallback):
-    """The loss of every step so far; a run whose loss is no number ends."""
+    """Records the loss of every step; stops the run if the loss is not finite."""
 
     def __init__(self, on_step: Callable[[float], None]) -> None:
         self.on_step, self.seen = on_step, list[float]()

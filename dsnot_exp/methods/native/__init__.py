@@ -1,5 +1,5 @@
-"""C for CPUs, compiled by the machine's own compiler when it is first needed, and kept in the
-cache. Without a compiler tensor operations do the same, slower."""
+"""C kernels for CPUs. The machine's own compiler builds them on first use, and the cache keeps
+them. Without a compiler, tensor operations give the same result, more slowly."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dsnot_exp.utils.paths import cache
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-# Vectors as wide as the processor has; every operation rounded by itself, as torch does it.
+# The widest vectors that the processor has. No fused operations: each one is rounded, as in torch.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC")
-SLICES = 8  # of the rows, for each thread: rows differ in what they take
+SLICES = 8  # of the rows per thread: some rows take longer than others
 
 
 def compiler() -> str | None:
@@ -34,7 +34,7 @@ def compiler() -> str | None:
 
 @functools.cache
 def library(name: str) -> ctypes.CDLL:
-    """`name`.c of this folder. Raises OSError or CalledProcessError where it cannot be made."""
+    """`name`.c of this folder. Raises OSError or CalledProcessError if it cannot be built."""
     source = FOLDER / f"{name}.c"
     path = cache() / "native" / f"{name}-{_key(source)}.so"
     if not path.exists():
@@ -49,30 +49,35 @@ def library(name: str) -> ctypes.CDLL:
 
 @functools.cache
 def available(name: str) -> bool:
-    """Whether there is a compiler and it makes of `name`.c what runs; said once where not."""
+    """True if a C compiler exists and `name`.c compiles and loads; otherwise warns once."""
     if compiler() is None:
         return False
     try:
         library(name)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", "") or str(error)
-        log.warning("%s.c cannot be compiled (%s): slower, with the same result", name, reason)
+        log.warning(
+            "%s.c cannot be compiled (%s): using tensor operations, slower, with the same result",
+            name,
+            reason,
+        )
         return False
     return True
 
 
 def over_rows(rows: int, run: Callable[[int, int], int]) -> None:
-    """`run(first, last)` for all rows, in torch's number of threads: C lets the others run."""
+    """`run(first, last)` over all rows, in as many threads as torch uses. C code releases the
+    GIL."""
     threads = torch.get_num_threads()
     count = min(rows, SLICES * threads)
     edges = [rows * i // count for i in range(count + 1)] if count else [0]
     with ThreadPoolExecutor(threads) as pool:
         if any(pool.map(lambda i: run(edges[i], edges[i + 1]), range(count))):
-            raise MemoryError("no memory for a row")
+            raise MemoryError("out of memory while refining a row")
 
 
 def _key(source: Path) -> str:
-    """The source, the compiler, and the processor: a cache may be shared by several."""
+    """The source, the compiler and the processor: machines may share a cache."""
     told = f"{compiler()} {FLAGS} {platform.machine()} {platform.processor()}"
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()

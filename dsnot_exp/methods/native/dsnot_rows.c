@@ -1,14 +1,14 @@
-/* The refiner for CPUs: one row at a time, all of its cycles, as kernel.py does on a GPU.
+/* DSnoT for CPUs: one row at a time, all of its cycles, as triton_kernel.py does on a GPU.
 
    A row is two integers per weight, the keys of candidates.py:
 
      grow    of a pruned weight, the largest |c| / var^gamma has the largest magnitude
      prune   of a kept weight, the smallest |W^| * norm (N:M: initial score) has the largest
-     sign    the one of the contribution; 0: no candidate, or moved already
+     sign    of the contribution; 0: not a candidate, or moved already
 
    A cycle asks for the leftmost place of a maximum. The maxima of chunks of CHUNK columns are kept,
    so that a cycle looks at those and at one chunk, not at the row. Products are rounded to float32
-   before they are widened (no fused operations: see compiled.py), as in the plain version. */
+   before they are widened (no fused operations: see native/__init__.py), as in cycles.py. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #define FLIP 0x7FFFFFFF
 
 typedef struct {
-    const void *weight, *present; /* (out, in), float32, or bfloat16 where `half` */
+    const void *weight, *present; /* (out, in), float32, or bfloat16 if `half` */
     const float *scores;          /* (out, in); read for N:M only */
     const uint8_t *mask;          /* (out, in) */
     const float *unit, *divisor, *norm; /* (in,) */
@@ -73,7 +73,7 @@ static void summarize(Side *side, int64_t chunk, int64_t width) {
     side->least[chunk] = least;
 }
 
-/* The leftmost column with the largest sign * key, or -1 where none is above 0. */
+/* The leftmost column with the largest sign * key, or -1 if none is above 0. */
 static int64_t largest(const Side *side, int32_t sign, int64_t width) {
     const int32_t *top = sign > 0 ? side->most : side->least;
     int64_t chunks = (width + CHUNK - 1) / CHUNK;
@@ -165,7 +165,7 @@ static void refine_row(const Layer *L, int64_t row, float *w, float *v, Side *gr
             summarize(prune, p / CHUNK, width);
             e = after;
             count++;
-        } /* else N:M: this group has nothing left, and the candidate is passed over */
+        } /* else N:M: the group has no candidate left; skip this grow candidate */
         grow->key[g] = 0;
         summarize(grow, g / CHUNK, width);
     }
@@ -173,7 +173,7 @@ static void refine_row(const Layer *L, int64_t row, float *w, float *v, Side *gr
     L->swaps[row] = count;
 }
 
-/* Rows first to last - 1; returns 0, or 1 where there is no memory. */
+/* Rows first to last - 1; returns 0, or 1 if out of memory. */
 int refine_rows(const Layer *L, int64_t first, int64_t last) {
     int64_t width = L->width, chunks = (width + CHUNK - 1) / CHUNK;
     float *values = malloc(2 * width * sizeof(float));

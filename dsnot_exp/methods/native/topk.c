@@ -1,4 +1,4 @@
-/* The `count` smallest entries of every row, the leftmost first among equals: select.py's for CPUs.
+/* The `count` smallest entries of every row, the leftmost first among equals: topk.py on CPUs.
 
    A float is an integer of the same order. One pass counts the entries by the integers' upper bits;
    the bin in which the count-th smallest lies is searched alone, by quickselect. */
@@ -39,7 +39,7 @@ static uint32_t nth(uint32_t *x, int64_t n, int64_t wanted) {
     return x[wanted];
 }
 
-/* Returns 1 where there is no memory. few: room for as many entries as one bin ever held. */
+/* Returns 1 if out of memory. few: room for as many entries as one bin ever held. */
 static int mark_row(const float *restrict scores, uint8_t *restrict marks, int64_t width,
                     int64_t count, uint32_t *restrict bins, uint32_t **few, int64_t *room) {
     memset(bins, 0, BINS * sizeof(uint32_t));
@@ -75,7 +75,7 @@ static int mark_row(const float *restrict scores, uint8_t *restrict marks, int64
     return 0;
 }
 
-/* Rows of scores, marks: (rows, width); 0 < count <= width. Returns 1 where there is no memory. */
+/* Rows of scores, marks: (rows, width); 0 < count <= width. Returns 1 if out of memory. */
 int mark_smallest(const float *scores, uint8_t *marks, int64_t width, int64_t count, int64_t first,
                   int64_t last) {
     uint32_t *bins = malloc(BINS * sizeof(uint32_t)), *few = NULL;

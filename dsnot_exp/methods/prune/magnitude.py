@@ -1,4 +1,4 @@
-"""Magnitude pruning: the smallest |W| go. Needs no calibration data."""
+"""Magnitude pruning: prune the smallest |W|. Needs no calibration data."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SCOPES = ("auto", "row", "matrix")
 
 @dataclass(frozen=True)
 class Magnitude:
-    """`scope`: compare weights within a `row` or over the whole `matrix`. `auto` does as the
-    released code: `matrix` alone, `row` where a refiner follows."""
+    """`scope`: compare weights within a `row` or over the whole `matrix`. `auto` does what
+    the released code does: `row` if a refiner follows, else `matrix`."""
 
     needs: ClassVar[Needs] = frozenset()
     rows: ClassVar[Rows] = "independent"

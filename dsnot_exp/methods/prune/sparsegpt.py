@@ -18,8 +18,8 @@ from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
-LEAF = 32  # columns that are updated one by one; all else is matrix products
-ATTEMPTS = 4  # the damping, then three times ten times as much
+LEAF = 32  # columns that are updated one by one; the rest are matrix products
+ATTEMPTS = 4  # the damping, then tenfold, up to three times
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class SparseGPT:
     """The options.
 
     block: columns (128 in the paper) whose mask is chosen together, by a threshold over all rows
-    damping: what is added to the diagonal of H, as a fraction of its mean
-    update_weights: false keeps the mask and takes the dense weights
+    damping: added to the diagonal of H, as a fraction of its mean
+    update_weights: false keeps the mask and the dense weights
     """
 
     needs: ClassVar[Needs] = frozenset({Statistic.GRAM, Statistic.NORM})
-    rows: ClassVar[Rows] = "independent"  # its threshold over all rows is the pattern's
+    rows: ClassVar[Rows] = "independent"  # the pattern compares over all rows
     block: int = 128
     damping: float = 0.01
     update_weights: bool = True
@@ -50,7 +50,7 @@ class SparseGPT:
         pattern: Pattern,
         equal_rows: bool,
     ) -> Initial:
-        """Rows of one block share their budget, so rows differ in theirs; a refiner keeps each."""
+        """The rows of a block share one budget, so each row has its own; a refiner keeps it."""
         assert statistics is not None, "SparseGPT needs the Gram matrix of its input"
         factor, damping = statistics.once(
             ("inverse_factor", self.damping), lambda gram: inverse_factor(gram, self.damping)
@@ -64,8 +64,8 @@ class SparseGPT:
 
 
 class _Sweep:
-    """The visit of the columns, in halves of halves: the errors of the left half are handed to
-    the right half in one matrix product.
+    """Visits the columns by recursive halving: one matrix product passes the errors of the left
+    half on to the right half.
 
     weight, error: (in, out), float32: a column of the layer is contiguous.
     """
@@ -84,10 +84,11 @@ class _Sweep:
         self.scores = torch.zeros_like(weight, dtype=torch.float32)
 
     def run(self, low: int, high: int) -> None:
-        """Prune the columns from `low` to `high`, which know the errors of all before them."""
+        """Prune the columns from `low` to `high`. The errors of all columns before them are already
+        applied."""
         if high - low <= self.leaf:
             return self._one_by_one(low, high)
-        # A mask's span is never cut but where it is a node of its own.
+        # A span of columns that share a threshold is never split across two halves.
         unit = max(self.span, self.leaf) if high - low > self.span else self.leaf
         middle = low + unit * -(-(high - low) // (2 * unit))
         self.run(low, middle)
@@ -120,7 +121,7 @@ def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, float]:
 
     H is factored from its last column to its first, H = R R^T with R upper triangular; then
     U = R^-1: one factorisation, and the inverse of H is never formed. Dead columns (zeros in H)
-    get a one. Raises ArithmeticError where no damping helps.
+    get a 1 on the diagonal. Raises ArithmeticError if no damping helps.
     """
     diagonal = gram.diagonal()
     unit = torch.where(diagonal == 0, 1.0, 0.0)

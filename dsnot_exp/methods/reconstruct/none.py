@@ -19,5 +19,5 @@ class Keep:
     def __call__(
         self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
     ) -> Tensor:
-        """dense, sparse, mask: (out, in) -> the sparse layer's new weight (out, in)."""
+        """dense, sparse, mask: (out, in) -> the layer's new sparse weight (out, in)."""
         return sparse

@@ -1,5 +1,5 @@
-"""Which layers a kernel refines: Triton's on a GPU, a c_kernel one on a CPU. The choice is
-automatic and never changes a mask."""
+"""Chooses what runs the cycles: a Triton kernel on a GPU, compiled C on a CPU, else tensor
+operations. The choice is automatic and never changes a mask."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _failed: set[torch.device] = set()
 
 
 def usable(weight: Tensor) -> bool:
-    """Whether there is a kernel for `weight: (out, in)`. On a GPU of CUDA's: with Triton (which
-    builds of torch for CPUs lack), and rows that fit. In memory: with a C compiler."""
+    """Whether a kernel can refine `weight: (out, in)`. On a GPU this takes Triton (CPU builds of
+    torch do not have it) and rows that fit; in memory, a C compiler."""
     if weight.device in _failed:
         return False
     if on_triton(weight):
@@ -34,7 +34,7 @@ def usable(weight: Tensor) -> bool:
 
 
 def on_triton(weight: Tensor) -> bool:
-    """TRITON_INTERPRET=1, Triton's own switch for debugging, takes it to the CPU."""
+    """TRITON_INTERPRET=1, Triton's debugging switch, runs the kernel on the CPU."""
     return weight.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -42,10 +42,10 @@ def swap(
     layer: Layer, divisor: Tensor, error: Tensor, cycles: int, threshold: float,
     flip_stops: bool, run_on: bool,
 ) -> tuple[Tensor, Tensor, Tensor] | None:  # fmt: skip
-    """`divisor: (in,)`, `error: (out,)` -> (mask, error after, swaps), or None: it cannot run.
+    """`divisor: (in,)`, `error: (out,)` -> (mask, error after, swaps), or None if it cannot run.
 
-    A kernel that fails (no compiler, a GPU with too few registers) costs speed and no result:
-    it is told once, and the plain version does that device's layers.
+    If a kernel fails (no compiler, a GPU with too few registers), a warning is logged once, and
+    tensor operations refine that device's layers.
     """
     statistics, initial, pattern = layer.statistics, layer.initial, layer.pattern
     present = initial.weight if initial.moved else layer.weight
@@ -60,11 +60,11 @@ def swap(
             statistics.norm, error, cycles, threshold,
             pattern.m if isinstance(pattern, NM) else 0, flip_stops, run_on,
         )  # fmt: skip
-    except Exception as failure:  # whatever Triton, a compiler or the driver raise
+    except Exception as failure:  # whatever Triton, a compiler or the driver raises
         _failed.add(layer.weight.device)
         reason = (str(failure) or type(failure).__name__).splitlines()[0]
         log.warning(
-            "the refiner's kernel does not run on %s (%s): the plain version, slower, "
+            "DSnoT's kernel does not run on %s (%s): using tensor operations, slower, "
             "with the same result",
             layer.weight.device,
             reason,

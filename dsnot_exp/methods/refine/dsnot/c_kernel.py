@@ -1,4 +1,4 @@
-"""A layer for native/rows.c. Only `chip.py` imports this file."""
+"""Passes a layer to native/dsnot_rows.c. Only `backend.py` imports this file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 class _Layer(ctypes.Structure):
-    """As in rows.c."""
+    """As in dsnot_rows.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (
@@ -31,7 +31,7 @@ def refine_rows(
     norm: Tensor, error: Tensor, cycles: int, threshold: float, m: int, flip_stops: bool,
     run_on: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """As kernel.refine_rows, for weights in memory: a layer -> (mask, error after, swaps)."""
+    """As triton_kernel.refine_rows, for weights in memory."""
     weight, present, mask = weight.contiguous(), present.contiguous(), mask.contiguous()
     scores = scores.float().contiguous() if m else unit  # which is not read
     vectors = [vector.float().contiguous() for vector in (unit, divisor, norm)]

@@ -1,9 +1,9 @@
-"""The first few candidates of a row, in the order in which they are to be taken: no full sort.
+"""The first few candidates of each row, in order, without a full sort.
 
-A score is looked at as the integer that its bits spell. For floats that are not negative the
-order is the same, and leaving an entry out is then an `&`, several times cheaper on a CPU than
-filling in infinities. `key: (out, in)` int32, the largest goes first; 0 = not a candidate.
-`keys: (out, sides, in)`: one per sign of the contribution, or one for both.
+A score is reinterpreted as an integer (its bits). Non-negative floats keep their order, and an
+entry is then excluded by an `&`, several times cheaper on a CPU than filling in infinities. `key:
+(out, in)` int32, the largest goes first; 0 = not a candidate. `keys: (out, sides, in)`: one per
+sign of the contribution, or one for both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dsnot_exp.methods.layer_error import bits
 
-MAGNITUDE = 0x7FFFFFFF  # every bit of a float but its sign
+MAGNITUDE = 0x7FFFFFFF  # all bits of a float except the sign
 LAYERS = 8
 
 
@@ -23,7 +23,7 @@ def largest_first(score: Tensor, eligible: Tensor) -> Tensor:
 
 
 def smallest_first(score: Tensor, eligible: Tensor) -> Tensor:
-    """The other way round: the smallest score has the largest key."""
+    """The smallest score has the largest key."""
     key = (score.view(torch.int32) & MAGNITUDE).bitwise_xor_(MAGNITUDE)
     return key.bitwise_and_(bits(eligible))
 
@@ -31,7 +31,7 @@ def smallest_first(score: Tensor, eligible: Tensor) -> Tensor:
 def by_sign(key: Tensor, value: Tensor) -> Tensor:
     """`key` -> (out, 2, in): the keys where `value: (out, in)` float32 is above, and below zero.
 
-    (Where it is zero there is no candidate by then.)
+    (Entries with a value of zero must not be eligible.)
     """
     keys = key.new_empty(key.shape[0], 2, key.shape[1])
     negative = value.view(torch.int32) >> 31  # the sign bit, in every place
@@ -42,22 +42,23 @@ def by_sign(key: Tensor, value: Tensor) -> Tensor:
 
 def first(keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The columns of the `count` largest keys of `keys: (out, sides, in)`, leftmost first among
-    equals, and whether there is a candidate at all: (out, sides, count) each."""
+    equals, and whether each is a candidate: (out, sides, count) each."""
     out, sides, width = keys.shape
     keys = keys.flatten(0, 1)
-    # One more than asked for: where it equals the last, which of the two comes first is open.
+    # One more than needed: if it equals the last one, topk may have picked the wrong one.
     top, column = _topk(keys, min(count + 1, width))
     tied = ((top[:, 1:] == top[:, :-1]) & (top[:, 1:] > 0)).any(1).nonzero()[:, 0]
     top, column = top[:, :count], column[:, :count]
-    if len(tied):  # topk leaves the order of equals open: the column becomes part of the key
+    if len(tied):  # topk does not order equals: make the column part of the key
         unique = (keys[tied].long() << 32) - torch.arange(width, device=keys.device)
         column[tied] = unique.topk(top.shape[1], dim=1).indices
     return column.unflatten(0, (out, sides)), (top > 0).unflatten(0, (out, sides))
 
 
 def _topk(key: Tensor, count: int, ordered: bool = True) -> tuple[Tensor, Tensor]:
-    """topk, but a wide row is folded into layers first: its `count` largest entries lie below the
-    `count` largest of the maxima over the layers (found likewise), and only there are looked for.
+    """topk, but a wide row is first folded into layers. Its `count` largest entries lie in the
+    places with the `count` largest maxima over the layers (found recursively), so only those are
+    searched.
     """
     rows, width = key.shape
     if width < 2 * LAYERS * count or width % LAYERS:

@@ -1,4 +1,4 @@
-"""What to grow and what to prune: each criterion's candidates, in its order."""
+"""The grow and prune criteria: the candidates of each row, in order."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def grow_queue(
     """
     statistics, pattern, length = layer.statistics, layer.pattern, cycles
     if isinstance(pattern, NM):
-        # A group of n kept and M - n pruned weights can swap n times: what is left of its
-        # candidates is passed over, so the queue has to be so much longer.
+        # A group with n kept weights can swap n times. Its other pruned weights are skipped, so
+        # the queue must be longer by that factor.
         length = cycles * max(1, -(-(pattern.m - pattern.n) // pattern.n))
     scores = Scores(criterion, layer.weight, statistics, generator)
     parts = []
     for rows in row_slices(layer.weight):
         value = contribution(layer.weight[rows], statistics)
-        candidates = ~layer.initial.mask[rows] & (statistics.norm > 0)  # a dead channel: never
+        candidates = ~layer.initial.mask[rows] & (statistics.norm > 0)  # never a dead channel
         if criterion.startswith("mean"):
-            # The sign of c_rk decides, not that of the quotient, which may be 0 or 0 / 0.
+            # The sign of c_rk decides, not that of the quotient, which may be 0 or NaN.
             key = largest_first(value / divisor, candidates & value.bool())
             keys = by_sign(key, value)
         else:
@@ -46,7 +46,7 @@ def prune_queue(
 ) -> Queue | Groups:
     """The kept weights, least important first. A pruned weight takes away its present value.
 
-    `run_on`: a side that is used up goes on into the other's candidates, from the far end.
+    `run_on`: a side without candidates left continues with the other side's, from the far end.
     """
     initial, statistics = layer.initial, layer.statistics
     scores = Scores(criterion.removeprefix("signed_"), initial.weight, statistics, generator)
@@ -63,7 +63,7 @@ def prune_queue(
             parts.append(lines(*first(keys, length), value))
             continue
         kept = kept & value.bool()
-        # The error grows by what is pruned: where e_r > 0, a contribution below zero lowers it.
+        # Pruning adds the contribution to the error: if e_r > 0, a negative one lowers it.
         column, found = first(by_sign(smallest_first(cost, kept), value), length)
         part = lines(column.flip(1), found.flip(1), value)
         if run_on:
@@ -74,14 +74,15 @@ def prune_queue(
 
 
 class Scores:
-    """The criteria that look at no contribution, for slices of rows: large = important."""
+    """Scores of the criteria that ignore the contribution; large = important. Indexed by a slice of
+    rows."""
 
     def __init__(
         self, kind: str, weight: Tensor, statistics: InputStatistics, generator: torch.Generator
     ) -> None:
         self.kind, self.weight, self.statistics = kind, weight, statistics
         if kind == "random":
-            # Drawn on the CPU, so that every device sees the same numbers.
+            # Drawn on the CPU, so that every device uses the same numbers.
             self.drawn = torch.rand(weight.shape, generator=generator)
 
     def __getitem__(self, rows: slice) -> Tensor:

@@ -16,10 +16,10 @@ def run_cycles(
     threshold: float,
     flip_stops: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Swap heads of the two queues until every row has stopped.
+    """Swap the heads of the two queues until every row has stopped.
 
     `error: (out,)` -> (the error after, the number of swaps), (out,) each. `flip_stops`: a row
-    stops at the swap that would turn its error's sign.
+    stops before the swap that would flip its error's sign.
     """
     first_sign = error.sign()
     swaps = torch.zeros_like(error, dtype=torch.int64)
@@ -34,7 +34,7 @@ def run_cycles(
         swap = active & ~nothing_to_prune
         if flip_stops:
             swap &= after.sign() == first_sign
-        # N:M, a group with nothing left to prune: pass over this candidate, it is not the last.
+        # N:M: this group has nothing left to prune. Skip the candidate and try the next one.
         passed = active & nothing_to_prune & isinstance(prune, Groups)
         active = swap | passed
         if not bool(active.any()):

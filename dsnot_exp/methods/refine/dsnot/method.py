@@ -10,11 +10,10 @@ that the row's expected reconstruction error e_r moves towards zero and its budg
             the opposite sign (equation 4; N:M: in the grown weight's group, whatever its sign)
     update  e_r += c_pruned - c_grown
 
-The released code (github zyxxmu/DSnoT, lib/prune.py:422-873) differs in what it does once a row
-has run out of candidates. With no kept weight of the wanted sign left it goes on with those of the
-other sign, the most important first (`used_up=run_on`); with no pruned weight left it "grows"
-weights that are kept already, and the row's budget drifts. Budgets never drift here: such a row
-stops.
+The released code (github zyxxmu/DSnoT, lib/prune.py:422-873) differs when a row has run out of
+candidates. With no kept weight of the wanted sign left, it continues with those of the other sign,
+the most important first (`used_up=run_on`). With no pruned weight left, it "grows" weights that are
+already kept, and the row's budget drifts. Here budgets never drift: such a row stops.
 """
 
 from __future__ import annotations
@@ -45,18 +44,19 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class DSnoT:
-    """The options, each an ablation of the paper.
+    """Each option is an ablation of the paper.
 
-    max_cycles: swaps per row at most; a float below 1 is a fraction of the row
-    update_threshold: a row stops once |e_r| is no larger (token sum of a sequence)
-    variance_power: gamma; 0 turns the variance off
+    max_cycles: the most swaps per row; a float below 1 is a fraction of the row
+    update_threshold: a row stops once |e_r| <= this (unit: token sum of a sequence)
+    variance_power: gamma; 0 ignores the variance
     variance: `pooled` over all tokens (paper), or the mean within a `sequence` (released code)
-    grow, prune: the criteria; for N:M, `prune=signed_*` takes the initial scores and no sign
-    stop_on_sign_flip: `auto` is N:M only, as released
-    only_better: a row whose |e_r| would end larger than it began keeps its initial mask; `auto`
-        is on moved weights only (SparseGPT's), which have left little error to be lowered
-    used_up: once no kept weight has the wanted sign, `stop` the row (paper), or `run_on` to the
-        other sign, the most important first (released code)
+    grow, prune: the criteria; for N:M, `prune=signed_wanda` uses the initial scores and no sign
+    stop_on_sign_flip: stop a row at a swap that would flip the sign of e_r; `auto`: for N:M only,
+        as in the released code
+    only_better: a row whose |e_r| would end larger keeps its initial mask; `auto`: only if the
+        pruner moved the weights (SparseGPT), which leaves little error to reduce
+    used_up: when no kept weight has the wanted sign, `stop` the row (paper), or `run_on` with
+        the other sign, the most important first (released code)
     skip: glob patterns of linears, named inside a block, that keep their initial mask
     """
 
@@ -92,7 +92,7 @@ class DSnoT:
         return "together" if "random" in (self.grow, self.prune) else "independent"
 
     def cycles(self, width: int) -> int:
-        """The budget of a row of `width` weights."""
+        """The most swaps in a row of `width` weights."""
         if 0 < self.max_cycles < 1:
             return max(1, round(self.max_cycles * width))
         return int(self.max_cycles)
@@ -145,5 +145,5 @@ class DSnoT:
 
 
 def applies(choice: str, auto: bool) -> bool:
-    """What `auto`, `always` or `never` come to."""
+    """Resolves `auto`, `always` or `never`."""
     return choice == "always" or (choice == "auto" and auto)

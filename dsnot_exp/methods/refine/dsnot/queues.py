@@ -1,8 +1,8 @@
 """Queues of candidates, one per row and side, and pointers into them.
 
-A weight moves once at most, so a row's candidates can be ordered before the first cycle; a cycle
-then only looks at the heads. A side is the sign of the row's error: 0 where e_r > 0, 1 where
-e_r < 0. Criteria that do not look at the sign have one side for both.
+Each weight moves at most once, so a row's candidates are ordered before the first cycle, and a
+cycle only looks at the heads. A side is the sign of the row's error: 0 where e_r > 0, 1 where
+e_r < 0. Criteria that ignore the sign have one side for both.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Lines = tuple[Tensor, Tensor, Tensor]
 
 
 def lines(column: Tensor, found: Tensor, value: Tensor) -> Lines:
-    """The lines of some rows: columns in order, whether there is one, and what its move adds to or
-    takes from the error, looked up in `value: (out, in)`. (out, sides, length) each."""
+    """The lines of some rows: columns in order, whether each is a candidate, and its contribution,
+    looked up in `value: (out, in)`. (out, sides, length) each."""
     rows, sides, length = column.shape
     return column, found, value.gather(1, column.flatten(1)).view(rows, sides, length)
 
 
 def then(near: Lines, far: Lines) -> Lines:
-    """`near`'s candidates, and after the last one `far`'s; no more of them than before."""
+    """`near`'s candidates followed by `far`'s, cut to the length of `near`."""
     place = torch.arange(near[0].shape[2], device=near[0].device)
     count = near[1].sum(2, keepdim=True)
     inside = place < count
@@ -36,13 +36,13 @@ def then(near: Lines, far: Lines) -> Lines:
 
 
 class Queue:
-    """column: (out * sides * (length + 1),), and value, float64, alike: the lines one after the
-    other, each closed by an entry without a candidate, whose value is NaN.
-    head: (out * sides,), positions in them; taken: those whose candidate has moved."""
+    """column, value (float64): (out * sides * (length + 1),), the lines one after the other, each
+    closed by an entry with the value NaN.
+    head: (out * sides,), the current position in each line; taken: candidates that have moved."""
 
     def __init__(self, parts: list[Lines], again: bool = False) -> None:
-        """`parts`: the lines of slices of rows. `again`: a candidate may stand in both lines of
-        its row, and is passed over where the other one has taken it."""
+        """`parts`: the lines of slices of rows. `again`: a candidate may be in both lines of its
+        row, and one line skips what the other has taken."""
         columns, found, values = (torch.cat(part) for part in zip(*parts, strict=True))
         self.sides, length = columns.shape[1:]
         value = values.double().masked_fill(~found, torch.nan)
@@ -55,20 +55,20 @@ class Queue:
         self.taken = torch.zeros_like(self.column, dtype=torch.bool)
 
     def peek(self, side: Tensor, grown: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The heads' columns and values, NaN where a line has come to its end: (out,) each."""
+        """The heads' columns and values, NaN at the end of a line: (out,) each."""
         self.line = self.first_line + side if self.sides == 2 else self.first_line
         if self.again:
-            self._pass_over_what_the_other_line_took(side)
+            self._skip_taken_by_other_line(side)
         self.at = self.head.index_select(0, self.line)
         return self.column.index_select(0, self.at), self.value.index_select(0, self.at)
 
     def pop(self, rows: Tensor, moved: Tensor) -> None:
-        """Go past the heads of the last `peek` in `rows: (out,)` bool; `moved`: the rows in which
-        the candidate is really taken."""
+        """Advance past the heads of the last `peek` in `rows: (out,)` bool; `moved`: the rows in
+        which the candidate is swapped."""
         self.taken.scatter_(0, self.at, moved)
         self.head.scatter_(0, self.line, self.at + rows)
 
-    def _pass_over_what_the_other_line_took(self, side: Tensor) -> None:
+    def _skip_taken_by_other_line(self, side: Tensor) -> None:
         taken, column = (x.view(-1, 2, self.length + 1) for x in (self.taken, self.column))
         row = torch.arange(len(side), device=side.device)
         other = column[row, 1 - side].masked_fill(~taken[row, 1 - side], -1)
@@ -80,22 +80,22 @@ class Queue:
             self.head[self.line] = at + gone
 
     def mark(self, mask: Tensor, kept: bool) -> None:
-        """Write what was taken into `mask: (out, in)`."""
+        """Write the taken candidates into `mask: (out, in)`."""
         at = self.taken.nonzero()[:, 0]
         mask[at // (self.sides * (self.length + 1)), self.column[at]] = kept
 
 
 class Groups:
-    """N:M: of the group of the weight that was grown, the kept weight of the lowest cost, whatever
-    its sign. Only the groups that are asked for are looked at."""
+    """N:M: the prune candidate is the kept weight of the lowest cost in the grown weight's group,
+    whatever its sign. Only the groups that are needed are searched."""
 
     def __init__(self, cost: Tensor, initial: Initial, unit: Tensor, pattern: NM) -> None:
-        """`cost: (out, in)`; `unit: (in,)`: what a weight of one contributes."""
+        """`cost: (out, in)`; `unit: (in,)`: the contribution of a weight of 1."""
         self.cost, self.weight, self.unit, self.m = cost, initial.weight, unit, pattern.m
         self.mask, self.left = initial.mask, initial.mask.clone()
 
     def peek(self, side: Tensor, grown: Tensor) -> tuple[Tensor, Tensor]:
-        """In the groups of `grown: (out,)`: the column and its value, NaN where none is left."""
+        """In the groups of `grown: (out,)`: the column and its value, NaN if none is left."""
         start = (grown // self.m * self.m).unsqueeze(1)
         group = start + torch.arange(self.m, device=grown.device)  # (out, M)
         left = self.left.gather(1, group)

@@ -1,14 +1,14 @@
-"""The refiner in one Triton kernel: a program per row, which stays on chip through all cycles.
+"""DSnoT in one Triton kernel: one program per row, which stays on chip through all cycles.
 
-It makes the swaps of `cycles.py`, to the bit, for what the paper uses: grow = mean_over_var or
-mean, prune = signed_wanda. A row is two integers per weight, the keys of candidates.py:
+It makes the same swaps as `cycles.py`, to the bit, for the paper's criteria: grow = mean_over_var
+or mean, prune = signed_wanda. A row is two integers per weight, the keys of candidates.py:
 
     grow    of a pruned weight, the largest |c| / var^gamma has the largest magnitude
     prune   of a kept weight, the smallest |W^| * norm (N:M: initial score) has the largest
-    sign    the one of the contribution; 0: no candidate, or moved already
+    sign    of the contribution; 0: not a candidate, or moved already
 
-so that a cycle is a maximum over each, and the leftmost place where it is reached. Per row the
-weight, the mask and three vectors are read once. Only `chip.py` imports this file.
+A cycle takes the maximum of each, and the leftmost column that has it. Per row, the weight, the
+mask and three vectors are read once. Only `backend.py` imports this file.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PER_WARP = 1024  # 32 weights, so 64 registers, per thread
 
 @triton.jit
 def largest(key, sign, column, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """-> (the largest sign * key, the leftmost column that has it). Cheaper than one reduction of
-    pairs, and nothing but the key has to stay in registers between the two."""
+    """-> (the largest sign * key, the leftmost column that has it). This is cheaper than one
+    reduction of pairs, and only the key stays in registers between the two."""
     top = tl.max(key * sign, axis=0)
     return top, tl.min(tl.where(key == top * sign, column, BLOCK - 1), axis=0)
 
 
 @triton.jit
 def magnitude(value):  # type: ignore[no-untyped-def]
-    """The integer that the bits of |value| spell."""
+    """The bits of |value| as an integer."""
     return tl.abs(value).to(tl.int32, bitcast=True)
 
 
@@ -42,8 +42,8 @@ def refine_row(  # type: ignore[no-untyped-def]
     width, cycles,
     M: tl.constexpr, FLIP_STOPS: tl.constexpr, RUN_ON: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """M: 0 = unstructured. RUN_ON: a sign that is used up goes on into the other's, dearest
-    first."""
+    """M: 0 = unstructured. RUN_ON: a sign without candidates left continues with the
+    other's, the most important first."""
     row = tl.program_id(0)
     start = row.to(tl.int64) * width  # a large layer has more than 2^31 weights
     column = tl.arange(0, BLOCK)
@@ -109,7 +109,7 @@ def refine_rows(
     norm: Tensor, error: Tensor, cycles: int, threshold: float, m: int, flip_stops: bool,
     run_on: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """`weight`, `present` (what an initializer has moved it to), `scores`, `mask: (out, in)`;
+    """`weight`, `present` (as the initializer left it), `scores`, `mask: (out, in)`;
     `unit`, `divisor`, `norm: (in,)`; `error: (out,)`; `m`: 0 = unstructured.
 
     -> (mask, error after, swaps).
