@@ -20,6 +20,9 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+docs-check: $(READY)
+	$(BIN)/python -m tests.docs.check_docs --run
+
 # Hydra's ray plug-in requires a cloudpickle that is too old for the pinned joblib.
 test-ray:
 	$(PYTHON) -m venv .venv-ray

@@ -1,4 +1,4 @@
-"""python -m dsnot_exp: compose the configuration, run, and turn what went wrong into one line."""
+"""python -m dsnot_exp: compose the configuration, run, and report an error in one line."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ register()
 
 
 def task(composed: DictConfig) -> str | None:
-    """One run: what the command line, a sweep and every launcher call."""
-    from dsnot_exp.run.job import run_experiment  # torch and transformers import slowly
+    """Do one run; the command line, sweeps and launchers all call this."""
+    from dsnot_exp.run.job import run_experiment  # slow import: torch, transformers
 
     quiet_libraries()
     take_share()
@@ -42,20 +42,20 @@ def task(composed: DictConfig) -> str | None:
         result = run_experiment(to_config(composed), folder, command, wait=not sweeps)
         return result["masks_sha256"] if result is not None else None
     except (Exception, KeyboardInterrupt) as error:
-        log.exception("the run failed: %s", command)  # Hydra keeps it out of the log file
+        log.exception("the run failed: %s", command)  # Hydra does not log it
         refused = isinstance(error, RequestError)
-        said = refused and current().rank > 0  # by the first process
-        if not sweeps or (current().size > 1 and not refused):  # the others would wait for ever
-            sys.exit(RequestError.exit_code if said else failure.report(error))
+        reported = refused and current().rank > 0  # by the first process
+        if not sweeps or (current().size > 1 and not refused):  # else the other ranks would hang
+            sys.exit(RequestError.exit_code if reported else failure.report(error))
         if isinstance(error, KeyboardInterrupt):
             raise
-        if not said:
+        if not reported:
             failure.report(error, folder)
-        return None  # the other jobs of the sweep go on, and its end names those without a result
+        return None  # the sweep continues and lists failed jobs at its end
 
 
 def main() -> NoReturn:
-    """Exit code 0: finished; 1: a run failed; 2: the request makes no sense; 130: interrupted."""
+    """Exit code 0: finished; 1: a run failed; 2: invalid request; 130: interrupted."""
     register_schema()
     os.environ[failure.TRACE] = "1" if failure.trace_wanted else "0"
     os.environ[failure.FULL_ERROR] = "1"  # Hydra raises instead of printing; we print
@@ -76,6 +76,6 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
-    from dsnot_exp import __main__ as importable  # launchers hand `task` on by its module's name
+    from dsnot_exp import __main__ as importable  # launchers pickle `task` by its module's name
 
     importable.main()

@@ -1,7 +1,7 @@
-"""The typed schema: every option, its unit, bound and default. YAML in conf/ holds what differs.
+"""The typed schema: every option with its unit, bound and default. conf/ overrides the defaults.
 
 The options of a method (`prune`, `refine`, `allocate`, `reconstruct`, `finetune`) are the fields of
-that method's own dataclass; here they are a plain mapping with the method's `name`.
+that method's own dataclass; here each is a plain mapping that includes the method's `name`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class ModelConfig:
     name: str = MISSING
     path: str | None = None  # hub id or folder
     revision: str | None = None  # branch, tag or commit on the hub
-    dtype: str = "auto"  # auto (the checkpoint's), float32, bfloat16, float16
+    dtype: str = "auto"  # auto (the checkpoint's dtype), float32, bfloat16, float16
     trust_remote_code: bool = False
-    use_safetensors: bool = True  # false trusts pickled weights
-    streaming: str = "auto"  # blocks from disk: true, false; auto: where memory does not do
-    blocks: str | None = None  # name of the list of blocks, where it cannot be found
-    dense: list[str] = field(default_factory=list)  # globs of linears and parameters in a block
-    max_cycles: int | float = 50  # the default of refine.max_cycles on this model
+    use_safetensors: bool = True  # false: trust pickled weights
+    streaming: str = "auto"  # read blocks from disk: true, false; auto: if memory is short
+    blocks: str | None = None  # name of the list of blocks, if it is not found
+    dense: list[str] = field(default_factory=list)  # globs of linears, parameters to leave dense
+    max_cycles: int | float = 50  # default of refine.max_cycles for this model
     perplexity: list[str] = field(default_factory=lambda: ["wikitext2"])  # eval's defaults
     tasks: list[str] = field(default_factory=lambda: list(PAPER_TASKS))
 
@@ -44,21 +44,21 @@ class CalibConfig:
     samples: int = 128  # sequences
     seqlen: int | None = None  # tokens; null: 2048, or fewer if the model has fewer positions
     batch_size: int | None = None  # sequences per forward; null: about 4096 tokens
-    states: str = "auto"  # where hidden states are kept: device, memory, disk; auto: where they fit
-    min_tokens: int = 32  # an expert that saw fewer is pruned by magnitude and not refined
+    states: str = "auto"  # place of hidden states: device, memory, disk; auto: the first with room
+    min_tokens: int = 32  # experts with fewer are pruned by magnitude and not refined
 
 
 @dataclass
 class EvalConfig:
     name: str = MISSING
     perplexity: list[str] = field(default_factory=list)  # data sets
-    seqlen: int | None = None  # tokens per block; null: as calib.seqlen
-    tasks: list[str] = field(default_factory=list)  # lm-eval names
+    seqlen: int | None = None  # tokens per sequence; null: calib.seqlen
+    tasks: list[str] = field(default_factory=list)  # names of lm-eval tasks
     limit: int | None = None  # items per task; null: all
-    num_fewshot: int | None = None  # examples before an item; null: the task's own, mostly 0
-    batch_size: int | None = None  # sequences per forward; null: about 4096 tokens, 64 items
-    streaming: str = "auto"  # block by block: true, false; auto: where the model does not fit
-    baselines: list[str] = field(default_factory=list)  # subset of dense, pruned
+    num_fewshot: int | None = None  # examples before an item; null: the task's default, mostly 0
+    batch_size: int | None = None  # per forward; null: sequences of about 4096 tokens, 64 items
+    streaming: str = "auto"  # block by block: true, false; auto: if the model does not fit
+    baselines: list[str] = field(default_factory=list)  # stages to evaluate as well: dense, pruned
 
 
 @dataclass
@@ -81,16 +81,16 @@ class Config:
     calib: CalibConfig = field(default_factory=CalibConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
-    sparsity: float | None = None  # of each linear's weights, in [0, 1); null: as pattern implies
+    sparsity: float | None = None  # zeros in each linear, in [0, 1); null: implied by the pattern
     pattern: str = "unstructured"  # or N:M
-    relative_error: str = "sample"  # of every layer: on a sample of the tokens, true (all), false
+    relative_error: str = "sample"  # per layer: on a sample of the tokens; true: on all; false
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:0
-    save: bool = False  # write the sparse model beside the result
-    rerun: bool = False  # false: a run whose result exists is skipped
-    resume: str = "true"  # go on where a killed run was; false: start over; never: keep no state
-    out: str = "outputs"  # the folder of all runs, and of what they share
-    sweep: str = "runs"  # the folder in it that holds this run beside its like
+    save: bool = False  # save the sparse model in the run's folder
+    rerun: bool = False  # false: skip a run that has a result
+    resume: str = "true"  # resume a stopped run; false: start over; never: keep no state
+    out: str = "outputs"  # folder of all sweeps, and of the measurements they share
+    sweep: str = "runs"  # subfolder of `out` for this run and related runs
 
 
 def register_schema() -> None:
@@ -104,16 +104,16 @@ def to_config(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise RequestError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
-    _refuse_strangers("", config)
+    _refuse_unknown_keys("", config)
     return config
 
 
-def _refuse_strangers(prefix: str, node: Any) -> None:
-    """`+sparsty=0.5` appends a key that no field stands for: it would silently do nothing."""
+def _refuse_unknown_keys(prefix: str, node: Any) -> None:
+    """Raise for keys without a field, such as `+sparsty=0.5`; they would have no effect."""
     known = {field.name for field in fields(node)}
     for key, value in vars(node).items():
         if key not in known:
             names = ", ".join(sorted(known))
             raise RequestError(f"{prefix}{key}: no such option; choose from {names}")
         if is_dataclass(value):
-            _refuse_strangers(f"{prefix}{key}.", value)
+            _refuse_unknown_keys(f"{prefix}{key}.", value)

@@ -1,4 +1,4 @@
-"""What went wrong, in one line and an exit code."""
+"""Turns an exception into one line for the user and an exit code."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dsnot_exp.utils.errors import DsnotError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
-TRACE = "DSNOT_EXP_TRACE"  # the user's HYDRA_FULL_ERROR, for the processes that a launcher starts
+TRACE = "DSNOT_EXP_TRACE"  # passes the user's HYDRA_FULL_ERROR to the launchers' processes
 trace_wanted = os.environ.get(TRACE, os.environ.get(FULL_ERROR)) == "1"
 
 
 def code_of(runs: Callable[[], object]) -> int:
-    """The exit code that `runs()` comes to; what it raises is reported."""
+    """Call `runs()`, report its exception if any, and return the exit code."""
     try:
         runs()
     except (Exception, KeyboardInterrupt) as error:
@@ -33,7 +33,7 @@ def code_of(runs: Callable[[], object]) -> int:
 
 
 def report(error: BaseException, folder: Path | None = None, from_hydra: bool = False) -> int:
-    """Print what went wrong in one line, and note it in a run's folder; returns the exit code."""
+    """Print `error` in one line, write it to the run's `folder`, and return the exit code."""
     line, code = describe(error, from_hydra)
     if trace_wanted:
         traceback.print_exception(error)
@@ -45,27 +45,33 @@ def report(error: BaseException, folder: Path | None = None, from_hydra: bool = 
 
 
 def describe(error: BaseException, from_hydra: bool = False) -> tuple[str, int]:
-    """One line, and the exit code. `from_hydra`: raised outside a run, where Hydra makes the output
-    folder."""
+    """One line about `error`, and the exit code.
+
+    from_hydra: raised outside a run, where an OSError comes from Hydra creating the output folder
+    """
     if isinstance(error, KeyboardInterrupt):
-        line, code = "interrupted; what had finished is kept", INTERRUPTED
+        line, code = "interrupted; finished work is kept", INTERRUPTED
     elif isinstance(error, DsnotError):
         line, code = str(error), error.exit_code
     elif isinstance(error, HydraException | OmegaConfBaseException):
-        line, code = _composition(str(error)), 2
+        line, code = _hydra_error(str(error)), 2
     elif isinstance(cause := error.__cause__ or error, OSError) and from_hydra:
-        line, code = f"hydra.run.dir={cause.filename}: cannot be written ({cause.strerror})", 2
+        line = (
+            f"hydra.run.dir={cause.filename}: cannot be written ({cause.strerror}); "
+            "choose another folder"
+        )
+        code = 2
     else:
         line, code = f"{type(error).__name__}: {error}", 1
     return " ".join(line.split()), code
 
 
-def _composition(message: str) -> str:
-    """Hydra's words without its advice to append what is not an option."""
+def _hydra_error(message: str) -> str:
+    """Hydra's message without its advice to append an unknown key with `+`."""
     message = message.split("Config search path")[0]
     if (line := missing_plugin(message)) is not None:
         return line
     unknown = re.match(r"Could not override '(\S+)'\.\s+To append to your config", message)
     if unknown is None:
         return message
-    return f"{unknown[1]}: no such option here; `python -m dsnot_exp --cfg job` lists them all"
+    return f"{unknown[1]}: no such option; `python -m dsnot_exp --cfg job` lists all options"

@@ -1,4 +1,4 @@
-"""What Hydra needs of us: resolvers, and launchers whose options conf/hydra/launcher extends."""
+"""Registers with Hydra: resolvers, the methods' options, and the launchers' default options."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 
 
 def register() -> None:
-    """What conf/ builds on. Needed wherever a configuration is composed or read: also in the
-    processes that a launcher starts, which import the module of the task and nothing else of us."""
+    """Register everything that the files in conf/ refer to. Every process that composes or reads a
+    configuration needs it, including a launcher's, which imports only the task's module."""
     for resolver in (run_id, sweeps_path, jobs_at_once, cores_per_job, gpus, rank_suffix):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     register_methods()
-    Plugins.instance()  # they register their launchers
+    Plugins.instance()  # loads the plug-ins, which register their launchers
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in EXTRAS:
         node = launchers.pop(f"{name}.yaml", None)
         if node is not None:
             launchers.setdefault("plugin", {})[node.name] = _moved(node)
-    # In those processes the plug-ins register once more, and Hydra finds two of a name.
+    # In a launcher's process the plug-ins register twice, and Hydra warns about two of a name.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
 
 
 def register_methods() -> None:
-    """Each method's options, with the defaults of its dataclass, as `GROUP/options/NAME`, which
-    the YAML files of conf/ extend. A plug-in without a YAML file gets `GROUP/NAME` as well."""
+    """Store each method's options and their defaults as `GROUP/options/NAME`; the YAML files in
+    conf/ extend them. A plug-in method without a YAML file is stored as `GROUP/NAME` too."""
     store, conf = ConfigStore.instance(), beside_or_inside("conf")
     for group in registry.OURS:
         for name in registry.names(group):
             try:
                 node = registry.options(group, name)
-            except (RequestError, TypeError):  # a broken plug-in: said when it is asked for
+            except (RequestError, TypeError):  # a broken plug-in: reported when a run selects it
                 node = {}
             node = {"name": name, **node}
             store.store(name, node, f"{group}/options")
@@ -55,17 +55,18 @@ def register_methods() -> None:
 
 
 def _moved(node: ConfigNode) -> ConfigNode:
-    """A plug-in's `hydra/launcher/NAME` as `hydra/launcher/plugin/NAME`, which the file of that
-    name in conf/hydra/launcher extends. Without its class, which is another one in each process."""
+    """Move a plug-in's `hydra/launcher/NAME` to `hydra/launcher/plugin/NAME`, which
+    conf/hydra/launcher/NAME.yaml extends. The copy drops the schema class, which differs between
+    processes."""
     plain = OmegaConf.to_container(node.node)
     assert isinstance(plain, dict)
     return replace(node, node=OmegaConf.create(plain), group="hydra/launcher/plugin")
 
 
 def missing_plugin(message: str) -> str | None:
-    """What to say where Hydra did not find a plug-in's part of the configuration."""
+    """The message for a launcher whose plug-in is not installed; None for any other error."""
     name = re.search(r"'hydra/launcher/plugin/(\w+)'", message)
     if name is None:
         return None
     extra = EXTRAS[name[1]]
-    return f"hydra/launcher={name[1]}: not installed here; pip install 'dsnot_exp[{extra}]'"
+    return f"hydra/launcher={name[1]}: not installed; run pip install 'dsnot_exp[{extra}]'"

@@ -1,4 +1,4 @@
-"""Jobs beside each other: what Hydra's launchers need, and each job's share of a machine."""
+"""Splits a machine's cores and GPUs between the jobs that a launcher runs in parallel."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from omegaconf import DictConfig
 from dsnot_exp.utils.console import console
 
 CORES_PER_JOB = 4  # without a GPU
-held: list[FileLock] = []  # as long as this process lives
+held: list[FileLock] = []  # GPU locks, held until this process ends
 
 
 def take_share() -> None:
-    """At the start of a job: its threads, its GPU, and a display that is not alone. Nothing changes
-    for a single run, nor for jobs that Hydra's basic launcher runs one after the other."""
+    """At the start of a parallel job: set its threads and its GPU, and turn off progress bars. A
+    single run, or a job of Hydra's basic (sequential) launcher, keeps the whole machine."""
     hydra = HydraConfig.get()
     launcher = hydra.runtime.choices["hydra/launcher"]
     if hydra.mode != RunMode.MULTIRUN or launcher == "basic":
         return
-    console.is_interactive = False  # bars of several processes would overwrite each other
+    console.is_interactive = False  # progress bars of several processes would overwrite each other
     threads = _threads(launcher, hydra.launcher)
     if threads is not None:
         torch.set_num_threads(threads)
     if launcher in ("joblib", "submitit_local") and gpus() > 1:
-        torch.cuda.set_device(own_gpu(gpus()))  # which `device=auto` and `cuda` then mean
+        torch.cuda.set_device(own_gpu(gpus()))  # the GPU of `device=auto` and `device=cuda`
 
 
 def _threads(launcher: str, options: DictConfig) -> int | None:
-    """Those of torch; None leaves them to torch, which sees the cores that the job may use."""
+    """Number of torch threads; None: torch's default, which is the cores the job may use."""
     if launcher == "joblib":
         jobs = options.n_jobs if options.n_jobs > 0 else cores()
         share = max(1, cores() // jobs)
@@ -44,8 +44,8 @@ def _threads(launcher: str, options: DictConfig) -> int | None:
 
 
 def own_gpu(count: int) -> int:
-    """A GPU that no other process of this user has taken here; it is free again when this process
-    ends, however it ends. With more processes than GPUs they share."""
+    """Claim a GPU that no other process of this user has claimed; the claim ends with this process,
+    even if it is killed. With more processes than GPUs, several share one."""
     for number in range(count):
         name = f"dsnot_exp-{os.getuid()}-gpu{number}.lock"
         lock = FileLock(Path(tempfile.gettempdir()) / name)
@@ -61,7 +61,8 @@ def own_gpu(count: int) -> int:
 
 
 def jobs_at_once() -> int:
-    """One per GPU; without any, one per few cores: a job gains little from more."""
+    """Jobs that run in parallel: one per GPU; without GPUs one per 4 cores, because a job gains
+    little from more."""
     return gpus() or max(1, cores() // CORES_PER_JOB)
 
 
@@ -70,11 +71,11 @@ def cores_per_job() -> int:
 
 
 def gpus(most: int | None = None) -> int:
-    """How many there are, or `most`."""
+    """Number of GPUs, at most `most`."""
     count = torch.cuda.device_count()
     return count if most is None else min(most, count)
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A sweep as a whole: what it is going to do, and what came of it. Its jobs are ordinary runs."""
+"""Announces a sweep before its first job, completes it, and sums it up. Its jobs are plain runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dsnot_exp.config import Config
 from dsnot_exp.launch.failure import INTERRUPTED, report
-from dsnot_exp.results.file import noted, whole, written
+from dsnot_exp.results.file import finished_with_model, recorded_error, written_at
 from dsnot_exp.run.fingerprint import config_hash, plan_of
-from dsnot_exp.run.lock import owned
+from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.distributed import current
 from dsnot_exp.utils.errors import DsnotError
@@ -29,25 +29,28 @@ NAMES_SHOWN = 12
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. `identity` and `config` are None where its request was refused.
-    `before`: when a result was written that is to be made again (rerun=true)."""
+    """One run of a sweep.
+
+    identity, config: None if the request is invalid
+    replaces: modification time of the result that rerun=true will replace
+    """
 
     folder: Path
     identity: str | None = None
     config: Config | None = None
-    before: float | None = None
+    replaces: float | None = None
 
     @property
     def done(self) -> bool:
         if self.identity is None or self.config is None:
             return False
-        if self.before is not None and self.before == written(self.folder):
+        if self.replaces is not None and self.replaces == written_at(self.folder):
             return False
-        return whole(self.folder, self.identity, self.config.save) is not None
+        return finished_with_model(self.folder, self.identity, self.config.save) is not None
 
 
 class Sweep(Callback):
-    """Hydra calls it before the first job. `jobs`: those of the sweep that is under way."""
+    """Hydra callback, called before the first job. `jobs`: the jobs of the current sweep."""
 
     jobs: ClassVar[list[Job]] = []
 
@@ -60,7 +63,7 @@ class Sweep(Callback):
 
 
 def planned(config: DictConfig) -> list[Job]:
-    """The jobs that Hydra's basic sweeper will make of `config`, in its order."""
+    """The jobs that Hydra's basic sweeper will create from `config`, in the same order."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     loader = GlobalHydra.instance().config_loader()
@@ -75,17 +78,18 @@ def _job(composed: DictConfig) -> Job:
     folder = Path(composed.hydra.sweep.dir) / OmegaConf.select(composed, "hydra.sweep.subdir")
     try:
         plan = plan_of(composed)
-    except DsnotError:  # the job itself will say why
+    except DsnotError:  # the job itself reports the error
         return Job(folder)
-    before = written(folder) if plan.config.rerun else None
-    return Job(folder, config_hash(plan), plan.config, before)
+    replaces = written_at(folder) if plan.config.rerun else None
+    return Job(folder, config_hash(plan), plan.config, replaces)
 
 
 def announcement(jobs: list[Job], config: DictConfig) -> list[str]:
-    """How many runs, which exist already, and which models they need."""
+    """Lines with the number of runs, the finished ones, and the models that the others need."""
     done = [job for job in jobs if job.done]
     count = f"{len(jobs)} run{'s' if len(jobs) != 1 else ''}"
-    lines = [f"sweep {config.sweep}: {count}, {len(done)} of them finished before"]
+    left = len(jobs) - len(done)
+    lines = [f"sweep {config.sweep}: {count}, {len(done)} finished, {left} to run"]
     lines += [f"  finished  {_some([job.folder.name for job in done])}"] if done else []
     needed = [job.config for job in jobs if job.config is not None and not job.done]
     models = Counter(f"{one.model.path or one.model.name} ({_where(one)})" for one in needed)
@@ -108,16 +112,19 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMES_SHOWN]) + more
 
 
-def complete(code: int, again: Callable[[], int]) -> int:
-    """See a sweep to its end: wait for the jobs that other processes are at, take over those that
-    they leave unfinished, and say what came of all. Returns the exit code."""
+def complete(code: int, rerun: Callable[[], int]) -> int:
+    """Complete a sweep: wait for jobs that other processes are running, rerun those that they leave
+    unfinished, and print a summary. Returns the exit code.
+
+    rerun: runs the sweep again
+    """
     if not Sweep.jobs:
         return code
-    alone = current().size == 1  # else what one process begins again, the others do not
+    single = current().size == 1  # under torchrun the processes could disagree on what to rerun
     try:
-        while alone and code != INTERRUPTED and (others := elsewhere()) and wait_for(others):
+        while single and code != INTERRUPTED and wait_for(running_elsewhere()):
             sys.argv.append("rerun=false")
-            code = again()
+            code = rerun()
     except KeyboardInterrupt as error:
         code = report(error)
     for line in summary(Sweep.jobs):
@@ -127,29 +134,29 @@ def complete(code: int, again: Callable[[], int]) -> int:
     return code or int(left)
 
 
-def elsewhere() -> list[Job]:
-    """Jobs that are not done because another process is at them."""
+def running_elsewhere() -> list[Job]:
+    """Unfinished jobs that another process is running."""
     found = []
     for job in Sweep.jobs:
         if job.identity is not None and not job.done:
-            with owned(job.folder, wait=False) as ours:
+            with lock_folder(job.folder, wait=False) as ours:
                 found += [] if ours else [job]
     return found
 
 
 def wait_for(jobs: list[Job]) -> bool:
-    """Wait until nobody is at these jobs; returns whether one of them was left unfinished."""
+    """Wait until no other process runs these jobs; returns whether any is still unfinished."""
     for job in jobs:
-        with owned(job.folder, wait=True):
+        with lock_folder(job.folder, wait=True):
             pass
     return not all(job.done for job in jobs)
 
 
 def summary(jobs: list[Job]) -> list[str]:
-    """What came of the sweep."""
+    """Lines with the number of finished runs, every failure, and the next commands."""
     failed = [job for job in jobs if not job.done]
     root = jobs[0].folder.parent
     lines = [f"sweep     {len(jobs) - len(failed)} of {len(jobs)} runs finished in {root}"]
-    lines += [f"failed    {job.folder}: {noted(job.folder)}" for job in failed]
-    lines += ["the same command runs what failed again, and nothing else"] if failed else []
+    lines += [f"failed    {job.folder}: {recorded_error(job.folder)}" for job in failed]
+    lines += ["run the same command to retry the failed runs"] if failed else []
     return [*lines, f"report    python -m dsnot_exp.report {root}"]

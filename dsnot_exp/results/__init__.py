@@ -1,1 +1,1 @@
-"""What a run leaves: result.json, the closing table, the error plot, the W&B run."""
+"""The output of a run: result.json, the closing table, the error plot, the W&B run."""

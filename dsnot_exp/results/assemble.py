@@ -1,4 +1,4 @@
-"""An outcome becomes the content of result.json."""
+"""Builds the content of result.json from an outcome."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dsnot_exp.utils.paths import PACKAGE
 
 
 def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
-    """All of result.json. Home paths and secrets are removed: the file is meant to be shared.
+    """Build the content of result.json. It is safe to share: no home paths or secrets.
 
-    identity: the hash over everything that affects the result
+    identity: the run's hash over everything that affects the result
     """
     config = outcome.config
     result = {
@@ -54,7 +54,8 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
 
 
 def sparsity_summary(outcome: Outcome) -> dict[str, Any]:
-    """`of_all_block_weights` counts every matrix in the blocks, dense ones included."""
+    """Zeros / weights: target, achieved, per layer. `of_all_block_weights` divides by the entries
+    of all matrices in the blocks, including dense ones."""
     records, total = outcome.records, outcome.block_weights
     zeros, weights = sum(r.zeros for r in records), sum(r.weights for r in records)
     return {
@@ -87,7 +88,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code that ran, `-dirty` if it was changed; None outside a repository."""
+    """The code's git commit, with `-dirty` if files were changed; None outside a repository."""
     if not (PACKAGE.parent / ".git").exists():
         return None
     command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=40"]

@@ -1,4 +1,4 @@
-"""The error of every layer before and after refinement, as a picture."""
+"""Plots the error of every layer before and after refinement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ BEFORE, AFTER = "#c44e52", "#4c72b0"
 
 
 def error_figure(records: list[LayerRecord], title: str, path: Path) -> Path | None:
-    """Two panels, expected and relative error, one pair of marks per layer in walking order."""
+    """Plot expected and relative error, one pair of points per layer in model order. Returns None
+    if no layer was refined."""
     rows = [r for r in records if r.expected_before is not None]
     if not rows:
         return None

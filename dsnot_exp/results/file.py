@@ -1,6 +1,6 @@
-"""result.json and what lies beside it: the contract with everything that reads results.
+"""result.json and the files beside it: the format that the report and other readers rely on.
 
-Imports no torch: the report reads results with it.
+Imports no torch, because the report imports this file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dsnot_exp.utils.files import write_atomically
 SCHEMA = 1
 NAME = "result.json"
 MODEL = "model"
-NOTE = "error.txt"  # in a run's folder, until it succeeds
+NOTE = "error.txt"  # in the folder of a failed run; removed on success
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> Path:
@@ -23,40 +23,40 @@ def write_result(folder: Path, result: dict[str, Any]) -> Path:
     return path
 
 
-def written(folder: Path) -> float | None:
-    """When the result was written, if there is one."""
+def written_at(folder: Path) -> float | None:
+    """The modification time of the result, in seconds since the epoch; None without a result."""
     path = folder / NAME
     return path.stat().st_mtime if path.exists() else None
 
 
 def finished(folder: Path, config_hash: str) -> dict[str, Any] | None:
-    """The result that `folder` already holds for this configuration, if it is whole."""
+    """The finished result of this configuration in `folder`, if there is one."""
     try:
         result = json.loads((folder / NAME).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     expected = {"config_hash": config_hash, "schema": SCHEMA, "status": "finished"}
-    whole = isinstance(result, dict) and all(result.get(k) == v for k, v in expected.items())
-    return result if whole else None
+    matches = isinstance(result, dict) and all(result.get(k) == v for k, v in expected.items())
+    return result if matches else None
 
 
-def saved(folder: Path) -> bool:
-    """Whether a run's folder holds a whole model: it gets its name when it is."""
+def has_model(folder: Path) -> bool:
+    """Whether a run's folder holds a complete model; saving renames the folder at the end."""
     return (folder / MODEL).is_dir()
 
 
-def whole(folder: Path, config_hash: str, with_model: bool) -> dict[str, Any] | None:
-    """The finished result of this configuration, if all that was asked for lies beside it."""
+def finished_with_model(folder: Path, config_hash: str, needs_model: bool) -> dict[str, Any] | None:
+    """The finished result of this configuration; None if a model is needed and missing."""
     result = finished(folder, config_hash)
-    return result if result is not None and (saved(folder) or not with_model) else None
+    return result if result is not None and (has_model(folder) or not needs_model) else None
 
 
-def noted(folder: Path) -> str:
-    """What went wrong in a run, where it could say so."""
+def recorded_error(folder: Path) -> str:
+    """The error message that a failed run wrote."""
     try:
         return (folder / NOTE).read_text("utf-8").strip()
     except OSError:
-        return "it left no word: killed, or never started"
+        return "no error recorded: the process was killed or never started"
 
 
 def flatten(tree: Any, separator: str = ".", prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run has found, before it becomes result.json."""
+"""Everything a run found, from which result.json is assembled."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ class Outcome:
     """config: resolved; revision: the commit of a model from the hub
     facts: `parameters` and `prunable_parameters` of the model; block_weights: entries of all
         matrices in the blocks, dense ones included
-    records, notes, masks_sha256: of the pruned layers; none where nothing was pruned
+    records, notes, masks_sha256: of the pruned layers; empty or None with prune=none
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
     failed: tasks that failed, with the error; reused: data sets and tasks whose dense value an
         earlier run measured
-    data: which tokens were used; account: seconds, memory and restarts
+    data: origin and hashes of the tokens; account: seconds, memory and restarts
+    finetuned: facts about the training; None with finetune=none
     """
 
     config: Config

@@ -1,4 +1,4 @@
-"""What is made to be shared names neither the user nor a secret: `~` for home, `***` for tokens."""
+"""Removes home paths and secrets from files that users share: `~` for home, `***` for tokens."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SECRET_NAME = r"[\w.-]*(?:token|api[_-]?key|secret|passw(?:or)?d)"
 NAMED = re.compile(rf"(?i)\b({SECRET_NAME})([=:]\s*)[^\s,;&'\"\]}})]+")
 KNOWN = re.compile(r"\b(?:hf|gh[opsu]|github_pat|glpat|wandb_v\d+|sk)[_-][A-Za-z0-9_]{16,}")
 IN_ADDRESS = re.compile(r"(?<=://)[^\s/@]+@")  # https://user:secret@host
-SHORTEST = 8  # characters: what is shorter, or a word, stands for other things too
+SHORTEST = 8  # characters; shorter values and plain words also appear in ordinary text
 
 
 def private(tree: Any) -> Any:
-    """A copy of `tree` (dicts, lists, plain values) in which every text, also one that is a key,
-    has the home directory at the start of a path replaced by `~` and secrets by `***`."""
+    """A copy of `tree` (dicts, lists, plain values). In every string, keys included, `~` replaces
+    the home directory at the start of a path, and `***` replaces secrets."""
     return _mapped(tree, _homes(), _secrets())
 
 
@@ -42,8 +42,9 @@ def _concealed(text: str, homes: list[re.Pattern[str]], secrets: list[str]) -> s
 
 
 def _homes() -> list[re.Pattern[str]]:
-    """The home directory where a path starts: at the text's start, after a blank, `=`, `[`, a
-    quote or `file://`, but not inside of another path; and not a folder that is called alike."""
+    """Patterns for the home directory at the start of a path: at the start of the text or after a
+    blank, `=`, `[`, a quote or `file://`. They do not match inside another path, nor a folder whose
+    name only starts the same way."""
     home = os.path.expanduser("~")
     names = {name.rstrip("/") for name in (home, os.path.realpath(home)) if name.startswith("/")}
     starts = r"(?:(?<=://)|(?<![\w./~-]))"
@@ -53,7 +54,7 @@ def _homes() -> list[re.Pattern[str]]:
 
 
 def _secrets() -> list[str]:
-    """The values of the environment's secrets, which someone may have typed as well."""
+    """The values of secret environment variables; a user may also have typed them as options."""
     named = re.compile(rf"(?i){SECRET_NAME}$")
     values = {value for name, value in os.environ.items() if named.fullmatch(name)}
     random = {value for value in values if len(value) >= SHORTEST and not value.isalpha()}

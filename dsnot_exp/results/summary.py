@@ -1,4 +1,4 @@
-"""The table and the lines that a finished run prints."""
+"""Prints the table and closing lines of a finished run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsnot_exp.utils.console import console, say
 
 
 def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) -> None:
-    """The closing table (dense / pruned / refined), sparsity, times, and where the files are."""
+    """Print the closing table (dense / pruned / refined), sparsity, times, and the run's folder."""
     metrics = result["metrics"]
     rows = [(f"perplexity {name}", values) for name, values in metrics["perplexity"].items()]
     for task, stages in metrics["zero_shot"].items():
@@ -54,9 +54,9 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
                 after = sum(r[f"{kind}_after"] for r in rows) / len(rows)
                 yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
     times = result.get("resumed", 0)
-    gone_on = f" (stopped and gone on {times}x; all of it counted)" if times else ""
-    yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + gone_on
-    yield f"memory    {result['memory']['peak_rss_bytes'] / 2**30:.2f} GiB resident at most"
+    resumed = f" (resumed {times}x; sums over all processes)" if times else ""
+    yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + resumed
+    yield f"memory    {result['memory']['peak_rss_bytes'] / 2**30:.2f} GiB peak RSS"
     yield f"files     {folder}"
     if wandb is not None:
         yield f"wandb     {wandb}"

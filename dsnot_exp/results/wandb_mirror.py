@@ -1,4 +1,4 @@
-"""The mirror of a result in Weights & Biases: everything that result.json holds."""
+"""Copies a result to Weights & Biases: everything in result.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dsnot_exp.results.file import flatten
 
 log = logging.getLogger(__name__)
 
-# Nothing about the machine, its user or the process: what matters of it is in result.json.
+# Send nothing about the machine, its user or the process; result.json has the relevant facts.
 QUIET: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -38,22 +38,22 @@ QUIET: dict[str, Any] = {
 
 
 def summary(tree: dict[str, Any]) -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a/b": 1}, numbers and short texts only."""
+    """{"a": {"b": 1}} -> {"a/b": 1}; numbers and strings only."""
     flat = flatten(tree, "/")
     return {key: value for key, value in flat.items() if isinstance(value, int | float | str)}
 
 
 def mirror(options: WandbConfig, folder: Path, result: dict[str, Any], figure: Path | None) -> str:
-    """Log a finished result; returns the line that says where it is, or why it is not there.
+    """Log a finished result; returns a line with the W&B run's location, or the reason for failure.
 
-    The result file comes first and W&B second: what fails here is said and costs nothing else.
+    result.json is already written, so an error here is only reported.
     """
     if options.mode == "disabled":
         return "disabled"
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its crash reports are not ours
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # send no crash reports to W&B
     import wandb
 
-    given = result["config"]["wandb"]  # as `options`, without what is private
+    given = result["config"]["wandb"]  # `options` without private values
     try:
         with wandb.init(
             mode=cast(Any, options.mode),
@@ -62,7 +62,8 @@ def mirror(options: WandbConfig, folder: Path, result: dict[str, Any], figure: P
             group=given["group"] or result["config"]["sweep"],
             tags=given["tags"],
             id=wandb_id(result),
-            resume="allow" if options.mode == "online" else None,  # `sync` would number anew
+            # A resumed offline run would get new step numbers from `wandb sync`.
+            resume="allow" if options.mode == "online" else None,
             name=folder.name,
             dir=folder,
             config=result["config"],
@@ -71,20 +72,20 @@ def mirror(options: WandbConfig, folder: Path, result: dict[str, Any], figure: P
         ) as run:
             _log(run, result, figure)
             url, kept = run.url, Path(run.dir).parent
-    except Exception as error:  # never lose a finished result to its mirror
+    except Exception as error:  # W&B must never fail a finished run
         log.exception("W&B")
         return f"not logged: {(str(error).splitlines() or [repr(error)])[0]}"
     finally:
-        for logs in folder.glob("wandb/*/logs"):  # W&B's own, with paths; `sync` needs none
+        for logs in folder.glob("wandb/*/logs"):  # contain paths; `sync` needs none
             shutil.rmtree(logs, ignore_errors=True)
     for older in folder.glob(f"wandb/offline-run-*-{wandb_id(result)}"):
-        if older.name != kept.name:  # the same run, of an earlier time
+        if older.name != kept.name:  # from an earlier attempt of the same run
             shutil.rmtree(older, ignore_errors=True)
     return url or f"offline; to upload: wandb sync {shlex.quote(str(kept))}"
 
 
 def wandb_id(result: dict[str, Any]) -> str:
-    """The same for the same run of the same sweep: a rerun takes its place and is no second one."""
+    """One id per run and sweep, so that a rerun replaces the earlier W&B run."""
     name = f"{result['config']['sweep']} {result['config_hash']}"
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
@@ -96,7 +97,7 @@ def _log(run: Any, result: dict[str, Any], figure: Path | None) -> None:
     for step, row in enumerate(rows):
         numbers = {f"layer/{k}": v for k, v in row.items() if isinstance(v, int | float)}
         layer = {"layer/sparsity": result["sparsity"]["layers"][row["layer"]]}
-        if step >= run.starting_step:  # a run that is resumed has them
+        if step >= run.starting_step:  # a resumed W&B run already has the earlier steps
             run.log({**numbers, **layer}, step=step)
     tables: dict[str, Any] = {"tables/metrics": metrics_table(result)}
     if rows:
@@ -104,9 +105,9 @@ def _log(run: Any, result: dict[str, Any], figure: Path | None) -> None:
     if figure is not None:
         tables["figures/errors"] = wandb.Image(str(figure))
     run.log(tables)
-    overall = {k: v for k, v in result["sparsity"].items() if k != "layers"}  # they are a table
-    whole = {k: v for k, v in result.items() if k != "config"}  # which is the run's own
-    run.summary.update(summary({**whole, "sparsity": overall}))
+    overall = {k: v for k, v in result["sparsity"].items() if k != "layers"}  # in a table
+    rest = {k: v for k, v in result.items() if k != "config"}  # passed to wandb.init
+    run.summary.update(summary({**rest, "sparsity": overall}))
 
 
 def metrics_table(result: dict[str, Any]) -> Any:
@@ -127,8 +128,8 @@ def metrics_table(result: dict[str, Any]) -> Any:
 
 
 def _table(columns: list[str], rows: list[list[Any]]) -> Any:
-    """A table that is a file of the run. W&B logs it a second time, as an artifact that is named
-    by its path in the user's home and lies there, unless it is of another type than "table"."""
+    """A table stored as a file of the run. With the type "table", W&B would also log an artifact,
+    named after and stored at a path in the user's home; another type avoids that."""
     import wandb
 
     table = wandb.Table(columns, data=rows)

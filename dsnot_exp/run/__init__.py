@@ -1,1 +1,1 @@
-"""One run: its plan and checks, its inputs, its stages, its state."""
+"""One run: plan and checks, inputs, stages, state on disk."""

@@ -1,4 +1,4 @@
-"""A method from its group and its options."""
+"""Builds a method from its group and its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsnot_exp.utils.errors import RequestError
 
 
 def build(group: str, options: dict[str, Any]) -> Any:
-    """The method that `options["name"]` names, with the rest of `options` as its fields."""
+    """Build the method named `options["name"]`; the other options are its fields."""
     given = {key: value for key, value in options.items() if key != "name"}
     method = registry.method(group, options["name"])
     try:
@@ -21,7 +21,7 @@ def build(group: str, options: dict[str, Any]) -> Any:
         built = OmegaConf.to_object(OmegaConf.merge(node, given))
     except OmegaConfBaseException as error:
         raise RequestError(f"{group}.{error.full_key}: {str(error).splitlines()[0]}") from error
-    except ValueError as error:  # a method refuses its own options
+    except ValueError as error:  # raised by the method's own checks
         raise RequestError(f"{group}.{error}") from error
     assert isinstance(built, method)
     return built

@@ -1,5 +1,5 @@
-"""Checks of a plan against the model: sequence lengths, and what can be pruned. They need the
-model's configuration, not its weights."""
+"""Checks a plan against the model: sequence lengths, and which layers can be pruned. The checks
+need the model's configuration, not its weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from dsnot_exp.utils.errors import RequestError
 PAPER_SEQLEN = 2048
 
 
-def settle_lengths(plan: Plan, most: int | None) -> Plan:
-    default = min(PAPER_SEQLEN, most or PAPER_SEQLEN)
+def settle_lengths(plan: Plan, positions: int | None) -> Plan:
+    """Fill in the sequence lengths that are null.
+
+    positions: the longest sequence that the model accepts; None: no limit
+    """
+    default = min(PAPER_SEQLEN, positions or PAPER_SEQLEN)
     calib = replace(plan.config.calib, seqlen=plan.config.calib.seqlen or default)
     evaluation = replace(plan.config.eval, seqlen=plan.config.eval.seqlen or calib.seqlen)
     lengths = {"calib.seqlen": calib.seqlen, "eval.seqlen": evaluation.seqlen}
@@ -28,15 +32,17 @@ def settle_lengths(plan: Plan, most: int | None) -> Plan:
         finetune = {**finetune, "samples": finetuner.sequences, "seqlen": finetuner.seqlen}
         lengths["finetune.seqlen"] = finetuner.seqlen
     for key, length in lengths.items():
-        if most is not None and length is not None and length > most:
-            raise RequestError(f"{key}={length}: this model has {most} positions; at most {most}")
+        if positions is not None and length is not None and length > positions:
+            raise RequestError(
+                f"{key}={length}: this model has {positions} positions; choose {positions} or fewer"
+            )
     config = replace(plan.config, calib=calib, eval=evaluation, finetune=finetune)
     return replace(plan, config=config, finetuner=finetuner)
 
 
-def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
-    """Blocks that cannot be found, matrices in no linear layer, widths that M does not divide,
-    a `refine.skip` that matches nothing."""
+def refuse_unprunable_model(plan: Plan, model: nn.Module) -> None:
+    """Raise if the blocks cannot be found, if a weight matrix is outside any linear layer, if M
+    does not divide a layer's width, or if `model.dense` or `refine.skip` matches no layer."""
     options, recipe = plan.config.model, plan.recipe
     assert recipe is not None
     name, members = find_blocks(model, options.blocks)
@@ -60,7 +66,7 @@ def refuse_what_cannot_be_pruned(plan: Plan, model: nn.Module) -> None:
 
 
 def _refuse_unmatched(key: str, globs: list[str], names: set[str]) -> None:
-    """A glob that matches nothing would silently do nothing."""
+    """Raise for a glob without a match; it would have no effect."""
     for glob in globs:
         if not any(matches(name, glob) for name in names):
             shown = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in names})

@@ -1,4 +1,4 @@
-"""The checks of single options: bounds and choices."""
+"""Checks each option on its own: bounds and choices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BASELINES = STAGES[:2]
 
 
 def check_options(config: Config) -> None:
-    """Bounds and choices of the options that no method owns."""
+    """Check the options that belong to no method."""
     positive = {
         "calib.samples": config.calib.samples,
         "calib.seqlen": config.calib.seqlen,
@@ -31,11 +31,14 @@ def check_options(config: Config) -> None:
         raise RequestError(f"eval.num_fewshot={config.eval.num_fewshot}: expected 0 or more")
     if config.calib.samples < (size := current().size):
         raise RequestError(
-            f"calib.samples={config.calib.samples}: {size} processes share them; at least {size}"
+            f"calib.samples={config.calib.samples}: {size} processes split the samples; choose "
+            f"{size} or more"
         )
     for key in ("calib.seqlen", "eval.seqlen"):
         if positive[key] == 1:
-            raise RequestError(f"{key}=1: a sequence needs two tokens to predict one")
+            raise RequestError(
+                f"{key}=1: a sequence needs two tokens to predict one; choose 2 or more"
+            )
     check_choice("model.dtype", config.model.dtype, DTYPES)
     for key, wanted in (("model", config.model.streaming), ("eval", config.eval.streaming)):
         check_choice(f"{key}.streaming", wanted.lower(), ("auto", "true", "false"))

@@ -1,4 +1,4 @@
-"""Seconds per phase, and the memory that a run took at most."""
+"""Seconds per phase and peak memory of a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PHASES = ("load", "calibrate", "prune", "refine", "reconstruct", "keep", "finetu
 
 
 class Clock:
-    """Adds up wall seconds by phase; a phase on a GPU ends when the GPU has finished.
+    """Adds up wall-clock seconds per phase. On a GPU, a phase ends when the GPU is idle.
 
-    resumed: how often the run was stopped and went on; what its earlier processes took counts too
+    resumed: how many times the run was resumed; seconds include those of the earlier processes
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -52,11 +52,11 @@ class Clock:
         return {name: max(size, self._peaks[name]) for name, size in now.items()}
 
     def account(self) -> dict[str, Any]:
-        """What the run has taken so far, for a later process to go on with."""
+        """Seconds, memory and restarts so far; a resumed process passes them to `add_earlier`."""
         return {"timing_s": self.timing(), "memory": self.memory(), "resumed": self.resumed}
 
-    def go_on(self, account: dict[str, Any]) -> None:
-        """Count what an earlier process of the same run told with `account`."""
+    def add_earlier(self, account: dict[str, Any]) -> None:
+        """Add the `account` of an earlier process of the same run."""
         earlier = dict(account["timing_s"])
         self.start -= earlier.pop("total")
         for phase, seconds in earlier.items():

@@ -30,8 +30,8 @@ from dsnot_exp.walk.sparsify import Sparsified, sparsify
 
 @dataclass
 class Experiment:
-    """The state of one run. A stage is `dense`, `pruned` (the initializer alone, run through to
-    the end) or `refined` (the run's own result)."""
+    """One run. Its stages are `dense`, `pruned` (all blocks pruned by the initializer, without
+    refinement) and `refined` (the run's own result)."""
 
     plan: Plan
     inputs: Inputs
@@ -45,7 +45,7 @@ class Experiment:
     finetuned: dict[str, Any] | None = None
 
     def run(self, folder: Path) -> Outcome:
-        """Evaluate the requested stages; the last one is the run's result."""
+        """Produce and evaluate the requested stages; the last one is the run's result."""
         plan, recipe = self.plan, self.plan.recipe
         baselines, finetunes = plan.config.eval.baselines, plan.finetuner is not None
         model = self._load()
@@ -96,8 +96,8 @@ class Experiment:
             placed = open_model(self.inputs.source, options, self.plan.device)
         if self.plan.finetuner is not None and not placed.whole:
             raise RunError(
-                "finetune=lora: the model does not fit on the device, and training it block by "
-                "block is not possible; choose a larger device, device=cpu, or finetune=none"
+                "finetune=lora: the model does not fit on the device and cannot be trained block "
+                "by block; choose a larger device, device=cpu, or finetune=none"
             )
         blocks = placed.blocks[1]
         self.block_weights = sum(p.numel() for p in blocks.parameters() if p.dim() > 1)
@@ -112,7 +112,7 @@ class Experiment:
         return placed
 
     def _sparsify(self, model: Placed, recipe: Recipe, stage: str) -> Sparsified:
-        """Make the model sparse, in place."""
+        """Prune and refine the model in place."""
         plan, calibration = self.plan, self.inputs.calibration
         journal = self._journal(model, stage)
         name = "prune" if recipe.refiner is None else "refine"
@@ -136,7 +136,7 @@ class Experiment:
         return sparse
 
     def _complete(self, model: Streamed, folder: Path) -> None:
-        """The journal's shards become a folder, from which the model is read from now on."""
+        """Turn the journal's shards into a model folder, and read the model from it from now on."""
         if self.plan.ranks.first:
             complete_folder(model, folder)
         self.plan.ranks.wait()
@@ -144,7 +144,7 @@ class Experiment:
         model.source = Source(str(folder), trust_remote_code=trust)
 
     def _journal(self, model: Placed, stage: str) -> Journal | None:
-        """The state of this walk on disk, if the run keeps any."""
+        """The journal of this stage, or None if the run keeps no state."""
         with self.clock("load"):
             journal = self.state.journal(stage, model)
         if journal is not None and journal.finished:
@@ -154,10 +154,10 @@ class Experiment:
     def _remember(self, stage: str) -> None:
         if not self.suite.failed:
             self.state.remember(stage, self.suite.of(stage))
-        self.state.forget_walk(stage)
+        self.state.clear_stage(stage)
 
     def _recall(self, stage: str) -> bool:
-        """Whether a stage was evaluated before the run was interrupted."""
+        """Restore the metrics of a stage that an earlier process evaluated; False if none did."""
         metrics = self.state.recall(stage)
         if metrics is None:
             return False
@@ -195,7 +195,7 @@ class Experiment:
             self.suite(model, stage)
 
     def _copy(self, source: str, target: str) -> None:
-        """Two stages that are the same model by definition."""
+        """Copy metrics between two stages that are the same model by definition."""
         assert {source, target} <= set(STAGES)
         for group in self.suite.metrics.values():
             for stages in group.values():

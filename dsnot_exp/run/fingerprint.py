@@ -1,4 +1,4 @@
-"""What makes two runs the same: a hash of everything that affects the result."""
+"""Identifies a run by a hash over everything that affects its result."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import PACKAGE
 
-WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # not what is computed
+WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # they choose where to compute, not what
 
 
 def config_hash(plan: Plan) -> str:
-    """sha256 over the settled options, the device's kind, and the content of local files."""
+    """sha256 over the resolved options, the device type, and the content of local files."""
     options = {k: v for k, v in asdict(plan.config).items() if k not in WITHOUT_EFFECT}
     for group, option in WHERE_ONLY:
         options[group].pop(option)
-    if plan.recipe is None:  # nothing is pruned: neither how nor on which data matters
+    if plan.recipe is None:  # dense: pruning and calibration options have no effect
         options = {k: v for k, v in options.items() if k in ("model", "eval", "sparsity", "seed")}
     elif not plan.refines:
         options["refine"] = {"name": "none"}
-    if plan.finetuner is None:  # a result from before there was a choice is the same
+    if plan.finetuner is None:  # keeps the hashes from before `finetune` existed
         options.pop("finetune", None)
     options["device"] = plan.device.type
     options["version"] = __version__
@@ -46,7 +46,7 @@ def config_hash(plan: Plan) -> str:
 
 
 def run_id(_root_: DictConfig) -> str:
-    """The folder of a run, such as `tinyworld-wanda-0.6-dsnot-1f2e3d4c`."""
+    """The name of a run's folder, such as `tinyworld-wanda-0.6-dsnot-1f2e3d4c`."""
     try:
         plan = plan_of(_root_)
     except DsnotError:
@@ -63,7 +63,7 @@ def run_id(_root_: DictConfig) -> str:
 
 
 def plan_of(composed: DictConfig) -> Plan:
-    """The plan of a composed configuration, with Hydra's own part or without."""
+    """The plan of a composed configuration; its `hydra` node, if any, is ignored."""
     return make_plan(to_config(_without_hydra(composed)))
 
 
@@ -75,21 +75,21 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def _model_name(model: ModelConfig) -> str:
-    """`local` and `hub` say nothing; the last part of the path does."""
+    """The model's name; for `local` and `hub` the last part of its path."""
     if model.name not in ("local", "hub") or model.path is None:
         return model.name
     return re.sub(r"[^\w.+-]+", "_", Path(model.path).expanduser().resolve().name) or model.name
 
 
 def model_fingerprint(source: Source) -> str:
-    """A commit on the hub, or the content of a folder."""
+    """The commit of a model on the hub, or a hash of a local folder's content."""
     if source.revision is not None:
         return f"{source.path}@{source.revision}"
     return str(_fingerprint(Path(source.path)))
 
 
 def code_fingerprint() -> str:
-    """sha256 over this package's source and the versions of what it computes with."""
+    """sha256 over this package's source and the versions of torch, transformers and lm-eval."""
     digest = hashlib.sha256()
     for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.c")]):
         digest.update(file.read_bytes())
@@ -99,7 +99,7 @@ def code_fingerprint() -> str:
 
 
 def _plugins(plan: Plan) -> list[str]:
-    """The distributions, with their versions, of the methods that are not ours."""
+    """Distribution and version of every chosen method that comes from a plug-in."""
     config = plan.config
     chosen = {"finetune": config.finetune}
     if plan.recipe is not None:
@@ -118,7 +118,7 @@ def _local_names(plan: Plan) -> list[str]:
 
 
 def _fingerprint(path: Path) -> Any:
-    """A data file's content; a model folder's JSON files and samples of its weights."""
+    """Hash of a data file, or of a model folder's JSON files and samples of its weights."""
     path = path.expanduser()
     if path.is_file():
         with path.open("rb") as file:
@@ -131,8 +131,8 @@ def _fingerprint(path: Path) -> Any:
 
 
 def _sampled(path: Path, pieces: int = 64, length: int = 4096) -> bytes:
-    """A file's size and `pieces` evenly spread pieces of it: weights that were trained on differ
-    everywhere, and reading all of 26 GB to know it would take minutes."""
+    """A file's size and `pieces` evenly spaced pieces of it. Training changes weights everywhere,
+    so samples detect it; reading all 26 GB of a 13B model would take minutes."""
     size = path.stat().st_size
     found = [str(size).encode()]
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Everything that a run needs besides the weights, and the checks that need more than options."""
+"""Loads everything a run needs except the weights, and runs the checks that need it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.loading import TORCH_DTYPES, load_config, load_tokenizer, positions, skeleton
 from dsnot_exp.models.source import Source, locate
-from dsnot_exp.run.check_model import refuse_what_cannot_be_pruned, settle_lengths
+from dsnot_exp.run.check_model import refuse_unprunable_model, settle_lengths
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.errors import RequestError
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run reads: the model's place, and tokens."""
+    """The inputs of a run: where the model is, its tokenizer, lm-eval's tasks, and tokens."""
 
     source: Source
     tokenizer: Any
     tasks: Tasks
-    calibration: Tokens | None  # None where nothing needs it
+    calibration: Tokens | None  # None if no method needs it
     finetuning: Tokens | None
     evaluation: dict[str, Tokens]
-    state_bytes: int  # on disk, at most, until the run is finished
+    state_bytes: int  # upper bound of the state on disk
 
     def records(self) -> dict[str, Any]:
-        """What result.json says about the data."""
+        """The `data` field of result.json."""
         return {
             "calibration": self.calibration.record() if self.calibration else None,
             "finetune": self.finetuning.record() if self.finetuning else None,
@@ -45,14 +45,14 @@ class Inputs:
 
 
 def prepare(plan: Plan) -> tuple[Plan, Inputs]:
-    """The plan with its sequence lengths settled, and the inputs."""
+    """Resolve the sequence lengths of `plan` and load its inputs."""
     source = locate(plan.config.model)
     config = load_config(source)
     plan = settle_lengths(plan, positions(config))
     block_weights = 0
     if plan.recipe is not None:
         model = skeleton(source, config)
-        refuse_what_cannot_be_pruned(plan, model)
+        refuse_unprunable_model(plan, model)
         blocks = find_blocks(model, plan.config.model.blocks)[1]
         block_weights = sum(p.numel() for p in blocks.parameters())
     calib, evaluation = plan.config.calib, plan.config.eval
@@ -73,25 +73,25 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
         calibration=calibration,
         finetuning=_finetuning(plan, tokenizer, vocabulary),
         evaluation=_evaluation(evaluation, tokenizer, vocabulary),
-        # States: the last block's, those of the block before until then, and a scratch file.
+        # 3 x hidden states: of two blocks while the newer is written, and a scratch file.
         state_bytes=(block_weights + 3 * states) * weight_dtype(config, plan).itemsize,
     )
 
 
 def weight_dtype(config: Any, plan: Plan) -> torch.dtype:
-    """That of the weights in memory, as far as the configuration tells."""
-    told = getattr(config, "dtype", None) or torch.float32
-    return TORCH_DTYPES.get(plan.config.model.dtype, told)
+    """The dtype of the weights in memory, according to the model's configuration."""
+    configured = getattr(config, "dtype", None) or torch.float32
+    return TORCH_DTYPES.get(plan.config.model.dtype, configured)
 
 
 def width(config: Any) -> int:
-    """Of a hidden state."""
+    """The size of a hidden state."""
     found: int = config.get_text_config().hidden_size
     return found
 
 
 def _tokenizer(source: Source, needed: bool, saved: bool) -> Any:
-    """None where nothing needs it; to be saved beside the model it may be missing."""
+    """None if nothing needs it. A tokenizer only to be saved with the model may be missing."""
     try:
         return load_tokenizer(source) if needed or saved else None
     except RequestError:

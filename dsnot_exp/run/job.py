@@ -1,4 +1,4 @@
-"""One run: skipped if it is finished, left if another process is at it, and recorded."""
+"""Runs one experiment and writes its result, unless it is finished or another process runs it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dsnot_exp.evaluate.suite import Suite
 from dsnot_exp.models.source import Source
 from dsnot_exp.results.assemble import assemble
 from dsnot_exp.results.error_plot import error_figure
-from dsnot_exp.results.file import NOTE, whole, write_result, written
+from dsnot_exp.results.file import NOTE, finished_with_model, write_result, written_at
 from dsnot_exp.results.summary import show_result
 from dsnot_exp.results.wandb_mirror import mirror
 from dsnot_exp.run.experiment import Experiment
 from dsnot_exp.run.fingerprint import code_fingerprint, config_hash, model_fingerprint
 from dsnot_exp.run.inputs import prepare
-from dsnot_exp.run.lock import owned
+from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display, say
@@ -32,21 +32,23 @@ log = logging.getLogger(__name__)
 def run_experiment(
     config: Config, folder: Path, command: str, wait: bool = True
 ) -> dict[str, Any] | None:
-    """Run what `config` asks for and leave the result in `folder`; returns the result. None where
-    another process is at it and `wait` is false."""
+    """Run the experiment of `config`, write its result to `folder` and return it. Returns None if
+    another process is running it and `wait` is false."""
     plan = make_plan(config)
     identity, ranks = config_hash(plan), plan.ranks
-    with ranks.if_first(owned(folder, wait), True) as held:
+    with ranks.if_first(lock_folder(folder, wait), True) as locked:
         state = RunState.of(folder, identity, plan)
-        found = whole(folder, identity, config.save) if ranks.first and not config.rerun else None
-        done, ours = ranks.of_first((found, held))
+        found = None
+        if ranks.first and not config.rerun:
+            found = finished_with_model(folder, identity, config.save)
+        done, ours = ranks.of_first((found, locked))
         if done is not None:
-            state.clear()  # of a run killed after its last word
+            state.clear()  # left by a process killed right after it wrote the result
             say(f"already finished: {folder} (rerun=true runs it again)")
             show_result(done, folder)
             return done
         if not ours:
-            say(f"left to another process: {folder}")
+            say(f"skipped: another process is running {folder}")
             return None
         return _run(plan, identity, state, folder, command)
 
@@ -58,10 +60,10 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
     log.info("configuration: %s", asdict(plan.config))
     with clock("load"):
         plan, inputs = prepare(plan)
-    state.clear_if_before(written(folder))
+    state.clear_if_before(written_at(folder))
     if plan.config.resume != "true":
         state.clear()
-    state.go_on()
+    state.resume_clock()
     state.refuse_full_disk(inputs.state_bytes)
     with Display() as display:
         suite = Suite(
@@ -72,20 +74,20 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
         outcome = Experiment(plan, inputs, clock, display, suite, state).run(folder)
     result = assemble(outcome, identity, command)
     if ranks.first:
-        write_result(folder, result)  # first: what follows may fail and must not cost the result
+        write_result(folder, result)  # first: a later failure must not lose the result
         figure = error_figure(outcome.records, folder.name, folder / "errors.png")
         show_result(result, folder, mirror(config.wandb, folder, result, figure))
     if suite.failed:
         raise RunError(
             f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
-            f"all else is in {folder / 'result.json'}, and the same command tries again"
+            f"the other results are in {folder / 'result.json'}; run the same command to retry"
         )
     state.clear()
     return result
 
 
 def dense_store(plan: Plan, source: Source) -> Store:
-    """Where the runs beside this one keep what they have measured of dense models."""
+    """Measurements of dense models, shared by all runs with the same `out`."""
     config = plan.config
     common = {
         "model": model_fingerprint(source),

@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder. The system frees the lock of a process that dies."""
+"""Locks a run's folder for one process. The system releases the lock of a process that dies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def owned(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether the folder is this process's alone; with `wait`, it is so sooner or later."""
+def lock_folder(folder: Path, wait: bool) -> Iterator[bool]:
+    """Lock `folder` for this process. Yields False if another process holds the lock and `wait` is
+    false."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / NAME)
     try:
@@ -32,8 +33,8 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> bool:
     except Timeout:
         if not wait:
             return False
-        say(f"another process is at work in {folder}: waiting for it (Ctrl-C leaves)")
+        say(f"another process is running {folder}: waiting for it (Ctrl-C to stop)")
         lock.acquire(timeout=-1)
     except (NotImplementedError, OSError) as error:  # a file system without locks
-        log.warning("%s cannot be locked (%s): make sure that no other run uses it", folder, error)
+        log.warning("cannot lock %s (%s): make sure that no other process uses it", folder, error)
     return True

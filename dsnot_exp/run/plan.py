@@ -1,5 +1,5 @@
-"""A configuration, checked and turned into methods. Everything that can be refused before a model
-or a data set is loaded is refused here."""
+"""Checks a configuration and builds its methods. Every error that can be detected before a model or
+a data set is loaded is raised here."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from dsnot_exp.walk.recipe import Recipe
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does.
+    """A checked configuration and its methods.
 
     config: the configuration with `sparsity` resolved
-    recipe: how layers are made sparse; None with prune=none
+    recipe: pattern, pruner, refiner and the like; None with prune=none
     """
 
     config: Config
@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_plan(config: Config) -> Plan:
-    """Check every option; raises RequestError with the key, the value and the remedy."""
+    """Check every option; a RequestError names the key, the value and the remedy."""
     check_options(config)
     device, recipe = device_of(config.device), _recipe(config)
     for name in config.eval.perplexity:
@@ -54,7 +54,7 @@ def make_plan(config: Config) -> Plan:
         config=replace(
             config,
             sparsity=0.0 if recipe is None else recipe.pattern.sparsity,
-            # YAML reads `true` as True
+            # an unquoted `true` in YAML arrives as "True"
             model=replace(config.model, streaming=config.model.streaming.lower()),
             eval=replace(config.eval, streaming=config.eval.streaming.lower()),
             relative_error=config.relative_error.lower(),
@@ -67,7 +67,7 @@ def make_plan(config: Config) -> Plan:
 
 
 def _recipe(config: Config) -> Recipe | None:
-    # Built even if the run does not use them, so that a misspelt option is always refused.
+    # Build them even if the run does not use them, so that a misspelt option always raises.
     pattern = parse(config.pattern, config.sparsity)
     refiner = None if is_none(config.refine) else build("refine", config.refine)
     allocator = build("allocate", config.allocate)
@@ -99,16 +99,16 @@ def _finetuner(config: Config, device: torch.device) -> Finetuner | None:
     if is_none(config.prune):
         raise RequestError(
             f"finetune={name}: with prune=none there is no sparse model to train; choose a "
-            "prune, or finetune=none"
+            "pruner, or finetune=none"
         )
     if (device.index or 0) > 0:
         raise RequestError(
-            f"finetune={name}: Trainer works on the first GPU, not on device={device}; choose "
-            f"device=cuda with CUDA_VISIBLE_DEVICES={device.index}"
+            f"finetune={name}: Trainer uses the first GPU, not device={device}; set "
+            f"CUDA_VISIBLE_DEVICES={device.index} and choose device=cuda"
         )
     if current().size > 1:
         raise RequestError(
-            f"finetune={name}: trains in one process; start it without torchrun, or choose "
+            f"finetune={name}: training uses one process; start it without torchrun, or choose "
             "finetune=none"
         )
     refuse_unknown("finetune.dataset", finetuner.dataset)

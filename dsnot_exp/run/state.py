@@ -1,4 +1,4 @@
-"""What a run that is not finished yet has done: `state/` in its folder, gone once it is."""
+"""The state of an unfinished run, in `state/` in its folder; deleted when the run finishes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
-from dsnot_exp.utils.files import read_told, write_told, writing_state
+from dsnot_exp.utils.files import read_sealed, write_sealed, writing_state
 from dsnot_exp.walk.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class RunState:
-    """One walk's journal per stage, what was measured of the sparse model, and the time it took.
+    """A journal per stage, the measurements of the sparse model, and the time taken so far.
 
-    identity: of the run; a state of another run, or of other code, is not used
-    keeps: resume=never does not, but for the blocks of a model that would not fit into memory
+    identity: hash of the run and of the code; state with another identity is ignored
+    keeps: whether to keep state; false with resume=never, which still writes the blocks of a
+        streamed model, because they do not fit into memory
     """
 
     folder: Path
@@ -45,8 +46,8 @@ class RunState:
 
     @classmethod
     def of(cls, run_folder: Path, config_hash: str, plan: Plan) -> RunState:
-        told = f"{config_hash} {code_fingerprint()} {plan.ranks.size}"
-        identity = hashlib.sha256(told.encode()).hexdigest()
+        text = f"{config_hash} {code_fingerprint()} {plan.ranks.size}"
+        identity = hashlib.sha256(text.encode()).hexdigest()
         keeps = plan.config.resume != "never"
         return cls(run_folder / NAME, identity, Clock(plan.device), keeps, plan.ranks)
 
@@ -54,78 +55,81 @@ class RunState:
         self._remove(self.folder)
 
     def clear_if_before(self, result: float | None) -> None:
-        """Forget what led to a result that was written since: a rerun goes on with its own only."""
+        """Delete state older than the existing result, so that `rerun=true` resumes only its own
+        work."""
         files = [file for file in self.folder.rglob("*") if file.is_file()]
         last = max((file.stat().st_mtime for file in files), default=0.0)
         if self.ranks.of_first(result is not None and last < result):
             self.clear()
 
     def journal(self, stage: str, placed: Placed) -> Journal | None:
-        """Open, with what is finished of the walk given back to the model. A model that comes from
-        disk goes back there, whatever is kept."""
+        """Open the journal of a stage and restore its finished blocks into the model. A streamed
+        model always has one: its finished blocks go to disk."""
         if not self.keeps and not isinstance(placed, Streamed):
             return None
         folder, identity = self.folder / stage, f"{self.identity} {stage}"
-        journal = Journal(folder, identity, placed, self.ranks, say, self.tick)
+        journal = Journal(folder, identity, placed, self.ranks, say, self.save_clock)
         journal.open()
         return journal
 
     def store(self, stage: str) -> Store:
-        """Each measurement counts once it is made, also where the evaluation is interrupted."""
+        """Keeps each measurement of a stage as soon as it is made."""
         folder = self.folder / "measured" if self.keeps else None
         common = {"run": self.identity, "stage": stage}
-        return Store(folder, common, ranks=self.ranks, on_keep=self.tick)
+        return Store(folder, common, ranks=self.ranks, on_keep=self.save_clock)
 
     def remember(self, stage: str, metrics: dict[str, Any]) -> None:
-        """A stage is evaluated: its model is not needed again."""
+        """Save the metrics of an evaluated stage, whose model is not needed again."""
         self._write(stage, metrics)
 
     def recall(self, stage: str) -> dict[str, Any] | None:
+        """The metrics that `remember` saved, if any."""
         return self.ranks.of_first(self._read(stage) if self.ranks.first else None)
 
-    def tick(self) -> None:
-        """Something more is about to count: note what the run has taken so far."""
+    def save_clock(self) -> None:
+        """Save time and memory so far; called before each block or measurement is saved."""
         try:
             self._write(ACCOUNT, self.clock.account())
-        except RunError as error:  # a few seconds are no reason to end
+        except RunError as error:  # losing a few seconds of timing need not stop the run
             log.warning("%s", error)
 
-    def go_on(self) -> None:
-        """Let the clock count what the processes took that this one takes over from."""
+    def resume_clock(self) -> None:
+        """Add the time of this run's earlier processes to the clock."""
         account = self._read(ACCOUNT)
         if account is not None:
-            self.clock.go_on(account)
+            self.clock.add_earlier(account)
 
     def refuse_full_disk(self, needed: int) -> None:
-        """Better now than in the middle of the night."""
+        """Raise up front if the disk cannot hold `needed` bytes of state."""
         if not self.keeps:
             return
         held = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
         free = free_bytes(self.folder.parent)
         if needed > held + free:
             raise RunError(
-                f"{self.folder}: {free / GIB:.1f} GiB free, and the state of this run takes up to "
-                f"{(needed - held) / GIB:.1f} GiB more until it is finished; make room, choose "
-                "another out=, or resume=never, which keeps none"
+                f"{self.folder}: {free / GIB:.1f} GiB free, but this run's state needs up to "
+                f"{(needed - held) / GIB:.1f} GiB more; free some space, set another out=, or run "
+                "without state (resume=never)"
             )
 
-    def forget_walk(self, stage: str) -> None:
+    def clear_stage(self, stage: str) -> None:
+        """Delete the journal of a stage."""
         self._remove(self.folder / stage)
 
     def _remove(self, folder: Path) -> None:
-        """Once nobody reads it any more, and before anybody writes there again."""
+        """Delete `folder` while no process reads or writes it."""
         self.ranks.wait()
         if self.ranks.first:
             shutil.rmtree(folder, ignore_errors=True)
         self.ranks.wait()
 
-    def _write(self, name: str, told: dict[str, Any]) -> None:
+    def _write(self, name: str, content: dict[str, Any]) -> None:
         if not self.keeps or not self.ranks.first:
             return
         with writing_state(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_told(self.folder / f"{name}.json", self.identity, told)
+            write_sealed(self.folder / f"{name}.json", self.identity, content)
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        told: dict[str, Any] | None = read_told(self.folder / f"{name}.json", self.identity)
-        return told
+        content: dict[str, Any] | None = read_sealed(self.folder / f"{name}.json", self.identity)
+        return content

@@ -1,1 +1,1 @@
-"""What every room uses: errors, files, console, processes. Imports nothing of ours."""
+"""Errors, files, console, processes: used by every room; imports no other room."""

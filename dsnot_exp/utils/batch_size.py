@@ -1,4 +1,4 @@
-"""How many sequences go into one forward, and what happens when they do not fit."""
+"""Chooses the number of sequences per forward, and halves it on out-of-memory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def per_forward(seqlen: int) -> int:
 
 
 def fitting(seqlen: int, vocabulary: int, device: torch.device) -> int:
-    """Sequences per forward that ends in logits. It depends on the memory that the device has, not
-    on what is free: the same command twice must give the same digits."""
+    """Sequences per forward that computes logits. It depends on the device's total memory, not on
+    the free memory, so that the same command gives the same digits every time."""
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
@@ -56,7 +56,7 @@ def halve_on_out_of_memory(
                 raise RunError(
                     f"out of memory on the device with one sequence at a time; {remedy}"
                 ) from error
-        # Outside the handler, whose traceback keeps the tensors alive.
+        # Outside the except block: its traceback keeps the tensors alive.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         size //= 2

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on, and the table at its end."""
+"""Prints a run's progress bars and lines, and copies them to the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ console = Console(soft_wrap=True, highlight=False, quiet=bool(rank_suffix()))
 
 
 class Display:
-    """One progress bar over everything the run does; every step also goes to the log."""
+    """A progress bar per phase of a run; every step is also logged."""
 
     def __init__(self) -> None:
         self.progress = Progress(
@@ -50,7 +50,7 @@ class Display:
 
     @contextmanager
     def phase(self, name: str, total: int, what: str = "") -> Iterator[Display]:
-        """A line with its own bar, `total` steps long, that keeps `what` when it is over."""
+        """Show a progress bar with `total` steps; it ends with the label `what`."""
         log.info("%s %s: %d steps", name, what, total)
         before, self.task = self.task, self.progress.add_task(name, total=total, at=what)
         try:
@@ -60,12 +60,12 @@ class Display:
             self.task = before
 
     def expect(self, total: int) -> None:
-        """The phase turns out to have so many steps, none of them done."""
+        """Restart the bar of the current phase with `total` steps."""
         if self.task is not None:
             self.progress.update(self.task, total=total, completed=0)
 
     def at(self, what: str) -> None:
-        """Name what is being worked on, such as a layer."""
+        """Show and log the current item, such as a layer."""
         log.info("%s", what)
         if self.task is not None:
             self.progress.update(self.task, at=what)
@@ -76,5 +76,6 @@ class Display:
 
 
 def say(line: str) -> None:
+    """Print and log a line."""
     log.info("%s", line)
     console.print(line, markup=False)

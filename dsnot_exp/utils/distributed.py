@@ -1,7 +1,7 @@
 """Several processes on one model: `torchrun --nproc-per-node 4 -m dsnot_exp ...`.
 
-Each takes its share of the sequences and of the rows; what they find is put together here. All
-walk in step, so every one of these calls is made by all of them.
+Each process takes its share of the sequences and of the rows; the functions here combine their
+results. Every process must make the same calls in the same order.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from torch import Tensor
 from dsnot_exp.utils.errors import RequestError
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=7)  # accuracy is measured by the first process alone
+TIMEOUT = timedelta(days=7)  # the other processes wait while the first measures accuracy
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's number, and how many there are."""
+    """This process's rank, and the number of processes."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes results, state and model."""
+        """Whether this process is the one that writes results, state and model."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` things in a row; the parts differ by one at most."""
+        """This process's slice of `count` items; slice lengths differ by at most one."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def gather(self, value: T) -> list[T]:
-        """Everyone's value, in order."""
+        """The values of all processes, in rank order."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -47,7 +47,7 @@ class Ranks:
         return values
 
     def of_first(self, value: T) -> T:
-        """The first process's value."""
+        """The first process's value, in every process."""
         if self.size == 1:
             return value
         values = [value]
@@ -55,16 +55,17 @@ class Ranks:
         return values[0]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of everyone's `tensor`, in place."""
+        """Sum `tensor` over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def total(self, value: float) -> float:
+        """The sum of all processes' values, added in rank order."""
         return sum(self.gather(value))
 
     def concat(self, part: Tensor) -> Tensor:
-        """Everyone's `part`, one below the other; all but the number of rows is the same."""
+        """Concatenate all processes' `part` along the rows; only the number of rows may differ."""
         if self.size == 1:
             return part
         counts = self.gather(len(part))
@@ -77,20 +78,20 @@ class Ranks:
         return whole.view(part.dtype).reshape(-1, *part.shape[1:])
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
-    def if_first(self, held: AbstractContextManager[T], else_: T) -> AbstractContextManager[T]:
-        """`held` in the first process, nothing in the others."""
-        return held if self.first else nullcontext(else_)
+    def if_first(self, context: AbstractContextManager[T], else_: T) -> AbstractContextManager[T]:
+        """`context` in the first process; in the others a context that yields `else_`."""
+        return context if self.first else nullcontext(else_)
 
 
 ALONE = Ranks()
 
 
 def rank_suffix() -> str:
-    """Of the log file's name: every process has its own."""
+    """Suffix of the log file's name: every process writes its own log."""
     rank = int(os.environ.get("RANK", 0)) if dist.is_torchelastic_launched() else 0
     return f".rank{rank}" if rank else ""
 
@@ -102,17 +103,17 @@ def current() -> Ranks:
 
 
 def join() -> Ranks:
-    """Meet the other processes, if torchrun has started this one. Each has its own GPU."""
+    """Join the process group if torchrun started this process. Each process has its own GPU."""
     if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if gpus:
             if local >= gpus:
                 raise RequestError(
                     f"torchrun --nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}: this machine has "
-                    f"{gpus} GPUs; one process per GPU"
+                    f"{gpus} GPUs; start at most one process per GPU"
                 )
             torch.cuda.set_device(local)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
     return current()
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and those that only their own run believes."""
+"""Writes files atomically, and JSON that only the run that wrote it accepts."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from dsnot_exp.utils.errors import RunError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Whoever reads `path` sees all of `data`, or what was there before."""
+    """Replace the content of `path`: a reader sees all of `data`, or the old content."""
     with replaced(path) as file:
         file.write(data)
 
 
-def write_told(path: Path, identity: str, told: Any) -> None:
-    """As JSON, for `read_told` with the same identity."""
-    write_atomically(path, json.dumps({"identity": identity, "told": told}).encode())
+def write_sealed(path: Path, identity: str, content: Any) -> None:
+    """Write `content` as JSON, for `read_sealed` with the same identity."""
+    write_atomically(path, json.dumps({"identity": identity, "content": content}).encode())
 
 
-def read_told(path: Path, identity: str) -> Any:
-    """What `write_told` was given, or None: no file, damaged, or told with another identity."""
+def read_sealed(path: Path, identity: str) -> Any:
+    """The content that `write_sealed` wrote; None if the file is missing, damaged, or has another
+    identity."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-        return content["told"] if content["identity"] == identity else None
+        sealed = json.loads(path.read_text("utf-8"))
+        return sealed["content"] if sealed["identity"] == identity else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the place of `path` when it is whole: temporary file, fsync,
+    """Open a temporary file that replaces `path` when the block ends without an error: fsync,
     rename, fsync of the folder."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -52,7 +53,7 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Else a power cut may forget the new name. Not every file system can."""
+    """Make a rename survive a power cut; some file systems do not support it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -63,12 +64,12 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def writing_state(folder: Path) -> Iterator[None]:
-    """A full or a read-only disk is said with its place and the remedy."""
+    """Turn an OSError (full or read-only disk) into a RunError with the path and the remedy."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"{error.filename or folder}: the state of the run cannot be written "
-            f"({error.strerror or error}); what was written is kept: make room or choose another "
-            "out=, and the same command goes on there; resume=never does without"
+            f"{error.filename or folder}: cannot write the run's state "
+            f"({error.strerror or error}). Finished blocks are kept: free some space, or set "
+            "another out=, and run the same command to resume; resume=never runs without state"
         ) from error

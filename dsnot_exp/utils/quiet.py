@@ -1,4 +1,4 @@
-"""Libraries talk to the log file, not to the terminal."""
+"""Sends the libraries' output to the log file instead of the terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from huggingface_hub.utils import logging as hub_logging
 
 
 def quiet_libraries() -> None:
-    """Warnings and log lines to the run's log file; no bars for reading local files."""
+    """Send warnings and log lines to the run's log file; show no progress bars for local files."""
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # else every load asks another host
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # else every load contacts another host
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.captureWarnings(True)
     warnings.simplefilter("default")
@@ -27,8 +27,9 @@ def quiet_libraries() -> None:
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
-    """For lm-eval: its progress bars cannot all be turned off, and it asks git in a subprocess,
-    which complains outside a repository. So the file descriptor too, not just `sys.stderr`."""
+    """Discard stderr while lm-eval runs: not all of its progress bars can be turned off, and its
+    git subprocess prints an error outside a repository. The subprocess writes to the file
+    descriptor, so redirecting `sys.stderr` is not enough."""
     sys.stderr.flush()
     saved = os.dup(2)
     try:
