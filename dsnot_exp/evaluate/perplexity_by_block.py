@@ -1,8 +1,8 @@
 """Perplexity with one block on the device at a time: all batches pass through a block before the
-next one is loaded. The value is that of the whole model.
+next one is loaded. The value equals that of the whole model.
 
-The last block, the norm and the head run inside the model's own forward, in which the blocks before
-them pass on the hidden states that the walk has computed.
+The last block, the norm and the head run inside the model's own forward. In it, the earlier blocks
+return their input, and the last block reads the hidden states that the walk computed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dsnot_exp.evaluate.perplexity import exp_of_mean, losses
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
-from dsnot_exp.walk.capture import Forward, replaced_forwards
+from dsnot_exp.walk.calls import Forward, replaced_forwards
 from dsnot_exp.walk.loop import walk
 from dsnot_exp.walk.sequences import Sequences
 from dsnot_exp.walk.view import BlockView
@@ -27,19 +27,21 @@ REMEDY = "lower eval.seqlen, or use device=cpu"
 def perplexity_by_block(
     sequences: Sequences, on_batch: Callable[[int], None] = lambda n: None, ranks: Ranks = ALONE
 ) -> float:
-    """As `perplexity`, over this process's share of the sequences. `on_batch` receives the number
-    of sequences of a batch once per block."""
+    """Same as `perplexity`, over this process's share of the sequences.
+
+    on_batch: called per batch and block, with the number of sequences in the batch
+    """
     if not sequences.count:  # fewer sequences than processes
         return exp_of_mean([], on_batch, ranks)
-    lossy = _Losses(on_batch)
-    walk(sequences, lossy)
-    return exp_of_mean(lossy.found, on_batch, ranks)
+    solver = _Losses(on_batch)
+    walk(sequences, solver)
+    return exp_of_mean(solver.found, on_batch, ranks)
 
 
 class _Losses:
-    """A solver that leaves blocks alone, and computes the losses when the last one is loaded.
+    """A solver that changes no block. At the last block it computes the losses.
 
-    found: each batch's losses, (sequences,)
+    found: losses of each batch, (sequences,)
     """
 
     def __init__(self, on_batch: Callable[[int], None]) -> None:
@@ -50,7 +52,7 @@ class _Losses:
         for states in view.inputs():
             if not bool(torch.isfinite(states).all()):
                 before = f"{view.sequences.name}.{view.index - 1}" if view.index else "embeddings"
-                raise RunError(f"{before}: its output holds NaN or infinity")
+                raise RunError(f"{before}: its output contains NaN or infinity")
             if view.index < len(view.sequences.blocks) - 1:
                 self.on_batch(len(states))
         if view.index == len(view.sequences.blocks) - 1:
@@ -67,7 +69,7 @@ class _Losses:
                 found = losses(_logits(sequences, sequences.done), ids)
                 if not bool(torch.isfinite(found).all()):
                     name = type(sequences.model).__name__
-                    raise RunError(f"{name}: its output holds NaN or infinity")
+                    raise RunError(f"{name}: its output contains NaN or infinity")
                 self.found.append(found)
                 sequences.done += 1
 
@@ -75,8 +77,8 @@ class _Losses:
 
 
 def _logits(sequences: Sequences, batch: int) -> Tensor:
-    """The model's own forward on one micro-batch whose hidden states have reached the last block:
-    that block, the norm and the head run."""
+    """Logits of one micro-batch whose hidden states have reached the last block. In the model's
+    own forward, only the last block, the norm and the head compute."""
     last = len(sequences.blocks) - 1
     calls = [sequences.calls(index)[batch] for index in range(last + 1)]
 

@@ -1,9 +1,4 @@
-"""Statistics of a linear layer's calibration input, per input channel.
-
-Means and variances are computed over slices of the tokens that fit in the cache, and combined in
-float64, so that a mean near zero stays exact. The activations are never copied as a whole, neither
-transposed nor to float32.
-"""
+"""Statistics of a linear layer's calibration input, per input channel."""
 
 from __future__ import annotations
 
@@ -16,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.gram import add_gram, mirror
+from dsnot_exp.methods.moments import combined, moments, spread
+from dsnot_exp.utils.distributed import Ranks
 
-Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
-SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # entries at a time: few for a cache, many for a GPU
 CONSTANT = 1e-12  # var / mean^2 below this is float32 rounding: the channel is constant
 T = TypeVar("T")
 
@@ -72,7 +67,7 @@ class Accumulator:
         def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=device)
 
-        self.varies = Statistic.VAR in needs
+        self.needs, self.varies = needs, Statistic.VAR in needs
         self.sequences = 0
         self.tokens = 0
         self.mean = zeros(width)
@@ -93,17 +88,25 @@ class Accumulator:
         if self.sample is not None:
             self.sample.append(spread(inputs, sampled))
 
-    def merge(self, other: Accumulator) -> None:
-        """Count everything that `other` has counted."""
-        if self.gram is not None and other.gram is not None:
-            self.gram += other.gram
-        if self.sample is not None and other.sample is not None:
-            self.sample += other.sample
-        self.combine(other.sequences, other.tokens, other.mean, other.scatter, other.scatter_within)
+    def gathered(self, ranks: Ranks, dtype: torch.dtype) -> Accumulator:
+        """What all processes have counted. `dtype`: of the activations, for a process that counted
+        none."""
+        whole = Accumulator(len(self.mean), self.needs, self.mean.device)
+        counts = ranks.gather((self.sequences, self.tokens))
+        parts = ranks.concat(torch.stack([self.mean, self.scatter, self.scatter_within])[None])
+        if self.gram is not None:
+            whole.gram = ranks.sum(self.gram)
+        if self.sample is not None:
+            none = self.mean.new_empty(0, len(self.mean), dtype=dtype)
+            whole.sample = [ranks.concat(torch.cat(self.sample or [none]))]
+        for (sequences, tokens), part in zip(counts, parts, strict=True):
+            whole.combine(sequences, tokens, *part)
+        return whole
 
     def combine(
         self, sequences: int, tokens: int, mean: Tensor, scatter: Tensor, within: Tensor
     ) -> None:
+        """Count tokens of which mean and scatter are known."""
         if tokens == 0:
             return
         self.mean, self.scatter = combined(
@@ -131,52 +134,3 @@ class Accumulator:
     def _variance(self, scatter: Tensor) -> Tensor:
         var = scatter / self.tokens
         return var.masked_fill(var <= CONSTANT * self.mean.square(), 0)
-
-
-def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
-    """Mean and scatter of each sequence, (sequences, in), float64; inputs: (sequences, tokens, in).
-
-    varies: whether the scatter is to be exact where |mean| >> std; otherwise it is what is left
-    of the sum of squares, which is enough for the norm.
-    """
-    sequences, _, width = inputs.shape
-    rows = max(1, SLICE[inputs.device.type] // (sequences * width))
-    zero = torch.zeros((), dtype=torch.float64, device=inputs.device)
-    tokens, mean, scatter = 0, zero, zero
-    for part in inputs.split(rows, 1):
-        length = part.shape[1]
-        center = part.mean(1, keepdim=True, dtype=torch.float32)
-        own = center.squeeze(1).double()
-        if varies:
-            around = square_sum(part - center).double()
-        else:
-            around = square_sum(part).double() - length * own.square()
-        mean, scatter = combined((tokens, mean, scatter), (length, own, around))
-        tokens += length
-    return mean, scatter
-
-
-def combined(a: Part, b: Part) -> tuple[Tensor, Tensor]:
-    """Chan, Golub and LeVeque's pairwise update of a mean and a sum of squared deviations."""
-    (tokens, mean, scatter), (more, other_mean, other_scatter) = a, b
-    total = tokens + more
-    delta = other_mean - mean
-    return (
-        mean + delta * (more / total),
-        scatter + other_scatter + delta.square() * (tokens * more / total),
-    )
-
-
-def square_sum(x: Tensor) -> Tensor:
-    """Over the tokens of `x: (sequences, tokens, in)`, float32."""
-    if x.is_cuda:  # reads half precision as float32, without a copy
-        return torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).square()
-    return x.float().square().sum(1)
-
-
-def spread(inputs: Tensor, count: int) -> Tensor:
-    """`count` tokens of each sequence, evenly spaced: (sequences, tokens, in) -> (sampled, in)."""
-    length = inputs.shape[1]
-    count = min(count, length)
-    places = (2 * torch.arange(count, device=inputs.device) + 1) * length // (2 * max(1, count))
-    return inputs[:, places].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""What a model's own forward gives to each of its blocks."""
+"""Captures the arguments that a model's own forward passes to each of its blocks."""
 
 from __future__ import annotations
 
@@ -11,39 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnot_exp.utils.errors import RequestError
-
-Forward = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Call:
-    """The arguments of one block's forward on one batch, but for the hidden states.
-
-    by_name: the model passes the hidden states as a keyword argument
-    others: how many values the block returns besides them; -1 if it does not return a tuple
-    """
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    by_name: bool
-    others: int
-
-    def run(self, forward: Forward, hidden: Tensor) -> Any:
-        """What `forward`, the block's or the block itself, returns for
-        `hidden: (sequences, tokens, hidden)`."""
-        if self.by_name:
-            return forward(*self.args, hidden_states=hidden, **self.kwargs)
-        return forward(hidden, *self.args, **self.kwargs)
-
-    def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
-        """The block's output hidden states, of the same shape as `hidden`."""
-        output = self.run(block, hidden)
-        states: Tensor = output[0] if isinstance(output, tuple) else output
-        return states
-
-    def as_returned(self, hidden: Tensor) -> Any:
-        """`hidden` in the form in which the block returns its output."""
-        return hidden if self.others < 0 else (hidden, *[None] * self.others)
+from dsnot_exp.walk.calls import Call, Forward, replaced_forwards
 
 
 class _Captured(Exception):
@@ -151,23 +119,6 @@ def _pass_through(
                 f"{type(model).__name__}: its forward does not go through the blocks in order; "
                 "name another list with model.blocks="
             )
-
-
-@contextmanager
-def replaced_forwards(
-    blocks: nn.ModuleList, stand_in: Callable[[int, nn.Module, Forward], Forward]
-) -> Iterator[None]:
-    """In this context every block's forward is `stand_in(index, block, its real forward)`."""
-    own = [block.__dict__.get("forward") for block in blocks]  # set by accelerate's hooks, say
-    try:
-        for index, block in enumerate(blocks):
-            block.forward = stand_in(index, block, block.forward)
-        yield
-    finally:
-        for block, forward in zip(blocks, own, strict=True):
-            del block.forward
-            if forward is not None:
-                block.forward = forward
 
 
 @contextmanager

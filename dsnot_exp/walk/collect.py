@@ -137,18 +137,9 @@ class Collector:
             self.leader = leader | self.leader
         for name in sorted(set().union(*ranks.gather(set(self.accumulators)))):
             weight = self.linears[name].weight
-            whole = Accumulator(weight.shape[1], self.needs, weight.device)
-            own = self.accumulators.get(name, whole)
-            counts = ranks.gather((own.sequences, own.tokens))
-            parts = ranks.concat(torch.stack([own.mean, own.scatter, own.scatter_within])[None])
-            if own.gram is not None:
-                whole.gram = ranks.sum(own.gram)
-            if own.sample is not None:
-                sample = own.sample or [weight.new_empty(0, weight.shape[1])]
-                whole.sample = [ranks.concat(torch.cat(sample))]
-            for (sequences, tokens), part in zip(counts, parts, strict=True):
-                whole.combine(sequences, tokens, *part)
-            self.accumulators[name] = whole
+            none = Accumulator(weight.shape[1], self.needs, weight.device)
+            own = self.accumulators.get(name, none)
+            self.accumulators[name] = own.gathered(ranks, weight.dtype)
 
     def finish(self, ranks: Ranks) -> dict[str, InputStatistics]:
         """The statistics by linear; an expert that saw no token has none."""

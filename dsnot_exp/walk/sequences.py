@@ -13,7 +13,8 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import halve_on_out_of_memory
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.distributed import ALONE, Ranks
-from dsnot_exp.walk.capture import Call, capture
+from dsnot_exp.walk.calls import Call
+from dsnot_exp.walk.capture import capture
 from dsnot_exp.walk.hidden_states import AUTO, States, Storage
 
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from typing import Any
 from tests.benchmarks.timing import table
 
 DEFAULTS = ["eval=none", "wandb=disabled"]
-GOING_ON = re.compile(r"going on at block (\d+) of \d+ \(\w+\)")
+RESUMED = re.compile(r"resuming at block (\d+) of \d+ \(\w+\)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Start:
 
     @property
     def resumed(self) -> re.Match[str] | None:
-        return GOING_ON.search(self.output)
+        return RESUMED.search(self.output)
 
     @property
     def lost(self) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dsnot_exp.methods.moments import spread
 from dsnot_exp.methods.protocols import Needs
-from dsnot_exp.methods.statistics import Accumulator, InputStatistics, Statistic, spread
+from dsnot_exp.methods.statistics import Accumulator, InputStatistics, Statistic
+from dsnot_exp.utils.distributed import Ranks
+from tests.support.ranks import in_processes
 from tests.support.walking import GRAM, MOMENTS, SAMPLE
 
 CPU = torch.device("cpu")
@@ -48,11 +51,21 @@ def test_batches_of_any_size_count_like_one(generator: torch.Generator) -> None:
         assert_same(collect(list(x.split(sizes))).finish(), direct(x))
 
 
-def test_merging_ranks_counts_like_one(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_together_count_like_one(processes: int, generator: torch.Generator) -> None:
+    """The last of four has no sequence."""
     x = torch.randn(6, 9, 4, generator=generator) + 2
-    left, right = collect([x[:2]]), collect([x[2:5], x[5:]])
-    left.merge(right)
-    assert_same(left.finish(), direct(x))
+
+    def run(ranks: Ranks) -> InputStatistics:
+        share = x[2 * ranks.rank : None if ranks.rank == processes - 1 else 2 * ranks.rank + 2]
+        accumulator = Accumulator(4, MOMENTS | {GRAM, SAMPLE}, CPU)
+        if len(share):
+            accumulator.update(share, 3)
+        return accumulator.gathered(ranks, x.dtype).finish()
+
+    for found in in_processes(processes, run):
+        assert_same(found, direct(x))
+        assert torch.equal(found.sample, spread(x, 3))
 
 
 def test_a_large_mean_does_not_drown_the_variance(generator: torch.Generator) -> None:
@@ -102,9 +115,7 @@ def test_a_gram_matrix_of_several_stripes_is_symmetric(
     dtype: torch.dtype, generator: torch.Generator
 ) -> None:
     x = torch.randn(1, 700, 1100, generator=generator).to(dtype)
-    left, right = collect([x[:, :300]], frozenset({GRAM})), collect([x[:, 300:]])
-    left.merge(right)
-    found = left.finish().gram
+    found = collect([x[:, :300], x[:, 300:]], frozenset({GRAM})).finish().gram
     assert found is not None
     torch.testing.assert_close(found, direct(x.float()).gram, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found, found.T, rtol=1e-4, atol=1e-4)
@@ -115,14 +126,13 @@ def test_a_sample_is_spread_over_each_sequence(generator: torch.Generator) -> No
     assert torch.equal(spread(x, 2), x[:, [2, 7]].flatten(0, 1))
     assert torch.equal(spread(x, 10), x.flatten(0, 1))
     assert torch.equal(spread(x, 99), x.flatten(0, 1))
-    left, right = (Accumulator(2, frozenset({SAMPLE}), CPU) for _ in range(2))
-    left.update(x[:1], 2)
-    right.update(x[1:].bfloat16(), 2)
-    assert right.finish().sample.dtype == torch.bfloat16
-    right = Accumulator(2, frozenset({SAMPLE}), CPU)
-    right.update(x[1:], 2)
-    left.merge(right)
-    assert torch.equal(left.finish().sample, spread(x, 2))
+    for dtype in (torch.float32, torch.bfloat16):
+        accumulator = Accumulator(2, frozenset({SAMPLE}), CPU)
+        for part in (x[:1], x[1:]):
+            accumulator.update(part.to(dtype), 2)
+        sample = accumulator.finish().sample
+        assert sample.dtype == dtype
+        assert torch.equal(sample, spread(x.to(dtype), 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -64,7 +64,7 @@ class Process:
         calm = {"NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", COMMANDS],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env=kept | own | calm | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,0 +1,64 @@
+"""Means and scatters (sums of squared deviations) of activations.
+
+They are computed over slices of the tokens that fit in the cache, and combined in float64, so that
+a mean near zero stays exact. The activations are never copied as a whole, neither transposed nor to
+float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
+SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # entries at a time: few for a cache, many for a GPU
+
+
+def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
+    """Mean and scatter of each sequence, (sequences, in), float64; inputs: (sequences, tokens, in).
+
+    varies: compute the scatter exactly even if |mean| >> std. Otherwise it is the sum of squares
+    less
+        the mean's part, which is accurate enough for the norm
+    """
+    sequences, _, width = inputs.shape
+    rows = max(1, SLICE[inputs.device.type] // (sequences * width))
+    zero = torch.zeros((), dtype=torch.float64, device=inputs.device)
+    tokens, mean, scatter = 0, zero, zero
+    for part in inputs.split(rows, 1):
+        length = part.shape[1]
+        center = part.mean(1, keepdim=True, dtype=torch.float32)
+        own = center.squeeze(1).double()
+        if varies:
+            around = square_sum(part - center).double()
+        else:
+            around = square_sum(part).double() - length * own.square()
+        mean, scatter = combined((tokens, mean, scatter), (length, own, around))
+        tokens += length
+    return mean, scatter
+
+
+def combined(a: Part, b: Part) -> tuple[Tensor, Tensor]:
+    """Chan, Golub and LeVeque's pairwise update of a mean and a sum of squared deviations."""
+    (tokens, mean, scatter), (more, other_mean, other_scatter) = a, b
+    total = tokens + more
+    delta = other_mean - mean
+    return (
+        mean + delta * (more / total),
+        scatter + other_scatter + delta.square() * (tokens * more / total),
+    )
+
+
+def square_sum(x: Tensor) -> Tensor:
+    """The sum of squares over the tokens of `x: (sequences, tokens, in)`, float32."""
+    if x.is_cuda:  # reads half precision as float32, without a copy
+        return torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).square()
+    return x.float().square().sum(1)
+
+
+def spread(inputs: Tensor, count: int) -> Tensor:
+    """`count` tokens of each sequence, evenly spaced: (sequences, tokens, in) -> (sampled, in)."""
+    length = inputs.shape[1]
+    count = min(count, length)
+    places = (2 * torch.arange(count, device=inputs.device) + 1) * length // (2 * max(1, count))
+    return inputs[:, places].flatten(0, 1)
