@@ -1,1 +1,1 @@
-"""Corpora, and the papers' way of sampling calibration and evaluation tokens from them."""
+"""Corpora, and sampling of calibration and evaluation tokens as in the papers."""

@@ -1,4 +1,4 @@
-"""Text by name or path: the papers' corpora, tinyworld's own, and the user's files."""
+"""Text corpora by name or path: the papers' corpora, tinyworld's text, and the user's files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ SUFFIXES = (".txt", ".jsonl", ".safetensors")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus as text. `documents` are sampled one by one (c4) if `by_document`; else the text
-    is `join`ed and tokenised once (wikitext2, ptb)."""
+    """A corpus as text.
+
+    by_document: documents are sampled one at a time (c4); otherwise they are joined with `join`
+        and tokenised once (wikitext2, ptb)
+    evaluated_blocks: evaluate only the first N blocks
+    """
 
     documents: Sequence[str]
     join: str
@@ -27,10 +31,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class HubCorpus:
-    """A corpus on the hub, and the papers' protocol for it (released code, lib/data.py).
+    """A corpus on the hub with the papers' protocol for it (released code, lib/data.py).
 
-    calibration, evaluation: the file in the repository, by each name that it has had
-    evaluated_documents, evaluated_blocks: the evaluation looks at the first so many only
+    calibration, evaluation: the file's path in the repository, one entry per name it has had
+    evaluated_documents, evaluated_blocks: evaluate only the first N documents or blocks
     """
 
     repository: str
@@ -57,7 +61,7 @@ class HubCorpus:
 
 @dataclass(frozen=True)
 class TinyworldCorpus:
-    """Tinyworld's own text: calibration on its training text, evaluation on `split`."""
+    """Tinyworld's text: calibrate on the training split, evaluate on `split`."""
 
     split: str
 
@@ -81,7 +85,7 @@ CORPORA: dict[str, HubCorpus | TinyworldCorpus] = {
         evaluated_documents=1100,
         evaluated_blocks=256,
     ),
-    # The original is a script, which `datasets` no longer runs; this is the hub's conversion.
+    # The original is a loading script, which `datasets` no longer runs. Use the hub's conversion.
     "ptb": HubCorpus(
         "ptb-text-only/ptb_text_only",
         ("penn_treebank/train/0000.parquet", "penn_treebank/ptb_text_only-train.parquet"),
@@ -95,7 +99,7 @@ CORPORA: dict[str, HubCorpus | TinyworldCorpus] = {
 
 
 def refuse_unknown(key: str, name: str) -> None:
-    """A data set must be a known corpus or a file that exists. Reads nothing."""
+    """Raise if `name` is neither a known corpus nor a non-empty file. Does not read the file."""
     path = Path(name).expanduser()
     if name in CORPORA:
         return
@@ -111,7 +115,7 @@ def refuse_unknown(key: str, name: str) -> None:
 
 
 def read_file(key: str, name: str) -> Corpus:
-    """A user's .txt, one text, or .jsonl, a document in the field `text` of every line."""
+    """Read a user's .txt (one text) or .jsonl (one document per line, in the field `text`)."""
     path = Path(name).expanduser()
     try:
         text = path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Files of data sets on the hub, each at one commit; from the cache where there is no network."""
+"""Data set files on the hub, each pinned to a commit. Offline, they come from the cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READERS = {".parquet": "parquet", ".gz": "json"}
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a data set's repository and the commit that it is from."""
+    """A file of a data set repository at one commit."""
 
     repository: str
     name: str
@@ -28,23 +28,25 @@ class HubFile:
     path: Path
 
     def column(self, name: str) -> Sequence[str]:
-        """The texts of one column, in the file's order."""
-        from datasets import disable_progress_bars, load_dataset  # imports slowly
+        """The texts of one column, in file order."""
+        from datasets import disable_progress_bars, load_dataset  # slow import
 
         disable_progress_bars()
         reader, file = READERS[self.path.suffix], str(self.path)
         try:
             return load_dataset(reader, data_files=file, split="train")[name]
-        except Exception as error:  # a damaged file, a full disk: each reader raises its own
+        except Exception as error:  # damaged file, full disk: the type depends on the reader
             raise RunError(
-                f"data set {self.repository}: {file} cannot be read ({first_line(error, 160)}); "
-                "delete it so that it is downloaded again"
+                f"data set {self.repository}: cannot read {file} ({first_line(error, 160)}); "
+                "delete the file to download it again"
             ) from error
 
 
 def hub_file(repository: str, names: Sequence[str], revision: str | None = None) -> HubFile:
-    """The first of `names` that the repository has, at what `revision` means now; without the
-    hub, what it meant when the file was downloaded."""
+    """Get the first of `names` that exists in the repository, at the commit `revision` points to.
+
+    Offline, that is the commit it pointed to when the file was downloaded.
+    """
     why = unreachable()
     for name in names:
         try:
@@ -54,27 +56,29 @@ def hub_file(repository: str, names: Sequence[str], revision: str | None = None)
         except LocalEntryNotFoundError as error:
             why = why or first_line(error.__cause__ or error, 160)
             raise RunError(
-                f"data set {repository}: {why}, and {name} is not cached; connect once, set "
+                f"data set {repository}: {why}, and {name} is not cached; run once online, set "
                 "HF_ENDPOINT to a mirror, or give the path of a .txt, .jsonl or .safetensors file"
             ) from error
         except EntryNotFoundError:
             continue
-        except Exception as error:  # network, proxies, hubs: each raises its own
+        except Exception as error:  # the type depends on network library, proxy and hub
             raise RunError(
-                f"data set {repository}: {name} cannot be had ({first_line(error, 160)})"
+                f"data set {repository}: cannot download {name} ({first_line(error, 160)})"
             ) from error
         commit = path.split("/snapshots/")[1].split("/")[0]
         return HubFile(repository, name, commit, Path(path))
     raise RunError(
-        f"data set {repository} at {revision or 'main'}: has no {' and no '.join(names)}; its "
-        "layout has changed: give the path of a .txt, .jsonl or .safetensors file"
+        f"data set {repository} at {revision or 'main'}: cannot find {' or '.join(names)}; the "
+        "repository's layout has changed: give the path of a .txt, .jsonl or .safetensors file"
     )
 
 
 @contextmanager
 def cache_if_unreachable() -> Iterator[str]:
-    """`datasets` asks a hub that does not answer five times before it looks into its cache: tell it
-    at once. Gives why it cannot be reached, or nothing."""
+    """Make `datasets` use its cache at once if the hub is unreachable; it would retry five times.
+
+    Yields why the hub is unreachable, or "".
+    """
     import datasets.config
 
     before = datasets.config.HF_HUB_OFFLINE
@@ -87,7 +91,7 @@ def cache_if_unreachable() -> Iterator[str]:
 
 
 def unreachable() -> str:
-    """Why the hub cannot be reached; nothing if it can. Found out once a minute at most."""
+    """Why the hub is unreachable, or "" if it is reachable. Checked at most once a minute."""
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     return _probe(int(time.monotonic() // 60))
@@ -97,6 +101,6 @@ def unreachable() -> str:
 def _probe(minute: int) -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_S)
-    except Exception as error:  # whatever the HTTP library of the day raises for "no network"
+    except Exception as error:  # the type depends on the HTTP library
         return f"{constants.ENDPOINT} cannot be reached ({first_line(error, 160)})"
     return ""

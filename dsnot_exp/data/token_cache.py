@@ -1,5 +1,5 @@
-"""Tokens that were drawn once: tokenising c4's shard again for every cell of a table takes longer
-than refining a block."""
+"""Cache of sampled tokens. Tokenising c4's shard takes longer than refining a block, so it is not
+repeated for every cell of a table."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ log = logging.getLogger(__name__)
 
 
 def cached(key: dict[str, Any], tokenizer: Any, draw: Callable[[], Tensor]) -> Tensor:
-    """`draw()`, or what it gave before for the same `key` and the same tokenizer."""
+    """Return `draw()`, cached by `key` and tokenizer."""
     whole = json.dumps({**key, "tokenizer": fingerprint(tokenizer)}, sort_keys=True)
     path = cache() / "tokens" / f"{hashlib.sha256(whole.encode()).hexdigest()[:32]}.safetensors"
     try:
         return load(path.read_bytes())["input_ids"]
     except FileNotFoundError:
         pass
-    except Exception as error:  # damaged: safetensors raises its own
-        log.warning("%s cannot be read and is drawn again (%r)", path, error)
+    except Exception as error:  # damaged file: safetensors has its own exception types
+        log.warning("cannot read %s (%r); sampling its tokens again", path, error)
     tokens = draw()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save({"input_ids": tokens.contiguous()}, {"key": whole}))
     except OSError as error:
-        log.warning("%s cannot be written (%s): these tokens are drawn again", path, error)
+        log.warning("cannot write %s (%s); the next run samples these tokens again", path, error)
     return tokens
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """sha256 of everything that makes two tokenizers give the same ids."""
+    """sha256 of everything that determines a tokenizer's ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         content = backend.to_str()

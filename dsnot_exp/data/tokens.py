@@ -1,4 +1,4 @@
-"""Calibration and evaluation tokens, drawn as the released code draws them.
+"""Calibration and evaluation tokens, sampled as in the released code.
 
 Released code: github zyxxmu/DSnoT, lib/data.py. The same seed selects the same tokens.
 """
@@ -21,19 +21,19 @@ from dsnot_exp.data.corpora import CORPORA, Corpus, TinyworldCorpus, read_file
 from dsnot_exp.data.token_cache import cached
 from dsnot_exp.utils.errors import RequestError
 
-MAX_DRAWS = 20_000  # documents in a row that may be too short (3 % of c4 reach 2048 tokens)
+MAX_DRAWS = 20_000  # give up after this many short documents (3 % of c4 reach 2048 tokens)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids, (sequences, tokens) int64, and where they come from."""
+    """Token ids, (sequences, tokens) int64, and their source."""
 
     ids: Tensor
     dataset: str
-    revision: str | None = None  # the commit on the hub
+    revision: str | None = None  # commit on the hub
 
     def record(self) -> dict[str, Any]:
-        """What result.json says of them."""
+        """The entry for result.json."""
         return {
             "dataset": self.dataset,
             "revision": self.revision,
@@ -46,7 +46,7 @@ class Tokens:
 def calibration_tokens(
     dataset: str, samples: int, seqlen: int, seed: int, tokenizer: Any, group: str = "calib"
 ) -> Tokens:
-    """`samples` sequences of `seqlen` tokens; `group`: whose options they are."""
+    """`samples` sequences of `seqlen` tokens. `group`: the option group, for error messages."""
     key = f"{group}.dataset"
     if dataset.endswith(".safetensors"):
         rows = _sequences(key, dataset, seqlen)
@@ -65,7 +65,7 @@ def calibration_tokens(
 
 
 def evaluation_tokens(dataset: str, seqlen: int, tokenizer: Any) -> Tokens:
-    """The evaluation text, tokenised once and cut into blocks of `seqlen`, tail dropped."""
+    """Tokenise the evaluation text once and cut it into blocks of `seqlen`. Drop the tail."""
     key = "eval.perplexity"
     if dataset.endswith(".safetensors"):
         return Tokens(_sequences(key, dataset, seqlen), dataset)
@@ -75,7 +75,7 @@ def evaluation_tokens(dataset: str, seqlen: int, tokenizer: Any) -> Tokens:
         count = len(stream) // seqlen
         if count == 0:
             raise RequestError(
-                f"{key}={dataset}: {len(stream)} tokens, shorter than one block of "
+                f"{key}={dataset}: has {len(stream)} tokens, shorter than one block of "
                 f"eval.seqlen={seqlen}"
             )
         return stream[: count * seqlen].reshape(count, seqlen)[: corpus.evaluated_blocks]
@@ -91,7 +91,7 @@ def _from_corpus(
     tokenizer: Any,
     draw: Callable[[Corpus], Tensor],
 ) -> Tokens:
-    """Tokens of a text; those from the hub are drawn once per commit and tokenizer."""
+    """Tokens of a corpus. Tokens of hub corpora are cached by commit and tokenizer."""
     known = CORPORA.get(dataset)
     if known is None:
         return Tokens(draw(read_file(key, dataset)), dataset)
@@ -106,14 +106,14 @@ def _from_corpus(
 def sample(
     corpus: Corpus, samples: int, seqlen: int, seed: int, tokenizer: Any, what: str
 ) -> Tensor:
-    """Calibration tokens (samples, seqlen), drawn as the released code draws them."""
+    """Calibration tokens, (samples, seqlen), sampled as in the released code."""
     rng = random.Random(seed)
     if corpus.by_document:
         return _by_document(corpus, samples, seqlen, rng, tokenizer, what)
     stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
     if len(stream) < seqlen:
         raise RequestError(
-            f"{what}: {len(stream)} tokens, shorter than one sequence of "
+            f"{what}: has {len(stream)} tokens, shorter than one sequence of "
             f"{_group(what)}.seqlen={seqlen}"
         )
     starts = [rng.randint(0, max(0, len(stream) - seqlen - 1)) for _ in range(samples)]
@@ -126,16 +126,16 @@ def _group(what: str) -> str:
 
 
 def tokenize(tokenizer: Any, text: str) -> Tensor:
-    """Token ids (tokens,), with the special tokens that the tokenizer adds by itself."""
+    """Token ids, (tokens,), with the special tokens that the tokenizer adds by default."""
     return torch.tensor(tokenizer(text, verbose=False)["input_ids"], dtype=torch.int64)
 
 
 def _by_document(
     corpus: Corpus, samples: int, seqlen: int, rng: random.Random, tokenizer: Any, what: str
 ) -> Tensor:
-    """Draw a document, redraw while it is not longer than a sequence, then draw the offset."""
+    """Draw a document, redraw while it is no longer than a sequence, then draw an offset."""
     drawn: list[Tensor] = []
-    short: dict[int, int] = {}  # lengths of documents that need not be tokenised again
+    short: dict[int, int] = {}  # lengths of documents already found too short
     for _ in range(samples):
         for _ in range(MAX_DRAWS):
             index = rng.randint(0, len(corpus.documents) - 1)
@@ -157,12 +157,14 @@ def _by_document(
 
 
 def _sequences(key: str, path: str, seqlen: int) -> Tensor:
-    """A tokenised file, `input_ids: (tokens,)` or `(sequences, tokens)`: each row cut into
-    sequences of `seqlen`, its tail dropped."""
+    """Read a tokenised file with `input_ids: (tokens,)` or `(sequences, tokens)`.
+
+    Each row is cut into sequences of `seqlen`; its tail is dropped.
+    """
     try:
         tensors = load_file(Path(path).expanduser())
     except (SafetensorError, OSError) as error:
-        raise RequestError(f"{key}={path}: no readable .safetensors file ({error})") from error
+        raise RequestError(f"{key}={path}: not a readable .safetensors file ({error})") from error
     if "input_ids" not in tensors:
         raise RequestError(f"{key}={path}: has no tensor input_ids, only {', '.join(tensors)}")
     ids = tensors["input_ids"].to(torch.int64)
@@ -171,16 +173,17 @@ def _sequences(key: str, path: str, seqlen: int) -> Tensor:
     per_row = ids.shape[1] // seqlen
     if ids.numel() == 0 or per_row == 0:
         raise RequestError(
-            f"{key}={path}: rows of {ids.shape[1]} tokens, shorter than one sequence of {seqlen}"
+            f"{key}={path}: its rows have {ids.shape[1]} tokens, shorter than one sequence of "
+            f"{seqlen}"
         )
     return ids[:, : per_row * seqlen].reshape(-1, seqlen)
 
 
 def refuse_foreign_tokens(key: str, tokens: Tensor, vocabulary: int) -> None:
-    """Token ids that the model does not have, from a file made with another tokenizer."""
+    """Raise on ids outside the model's vocabulary: another tokenizer produced the file."""
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocabulary:
         raise RequestError(
-            f"{key}: token ids from {low} to {high}, but the model's vocabulary has {vocabulary}; "
-            "tokenise the file with this model's tokenizer"
+            f"{key}: token ids range from {low} to {high}, but the model's vocabulary has "
+            f"{vocabulary} entries; tokenise the file with this model's tokenizer"
         )

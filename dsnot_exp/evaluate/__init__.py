@@ -1,1 +1,1 @@
-"""What a model is worth: perplexity and zero-shot accuracy."""
+"""Model quality: perplexity and zero-shot accuracy."""

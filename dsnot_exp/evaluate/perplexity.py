@@ -25,10 +25,10 @@ def perplexity(
     on_batch: Callable[[int], None] = lambda n: None,
     ranks: Ranks = ALONE,
 ) -> float:
-    """exp of the mean over blocks of the block's mean loss over its S - 1 predictions.
+    """exp of the mean over blocks of each block's mean loss over its S - 1 predictions.
 
-    `blocks: (blocks, S)` token ids, this process's share of them. `batch_size` is halved where it
-    does not fit.
+    blocks: (blocks, S) token ids, this process's share
+    batch_size: halved on out-of-memory
     """
     return exp_of_mean(_all_losses(model, blocks, batch_size), on_batch, ranks)
 
@@ -44,14 +44,17 @@ def _all_losses(model: Any, blocks: Tensor, size: int) -> Iterator[Tensor]:
         found = halve_on_out_of_memory(size, forward, REMEDY)
         if not bool(torch.isfinite(found).all()):
             ids = blocks[done : done + len(found)].to(model.device)
-            raise RunError(f"{first_nonfinite(model, ids)}: its output holds NaN or infinity")
+            raise RunError(f"{first_nonfinite(model, ids)}: its output contains NaN or infinity")
         done, size = done + len(found), len(found)
         yield found
 
 
 def losses(logits: Tensor, ids: Tensor) -> Tensor:
-    """Each sequence's mean loss over its S - 1 predictions, (sequences,), float64; taken in float32
-    whatever the model's dtype. `logits: (sequences, S, vocabulary)`, `ids: (sequences, S)`."""
+    """Mean loss of each sequence over its S - 1 predictions, (sequences,), float64.
+
+    The loss is computed in float32 for any model dtype. logits: (sequences, S, vocabulary);
+    ids: (sequences, S).
+    """
     means = [  # one sequence at a time: float32 logits of a batch may be larger than the model
         cross_entropy(row[:-1].float(), target[1:])
         for row, target in zip(logits, ids.to(logits.device), strict=True)
@@ -62,7 +65,7 @@ def losses(logits: Tensor, ids: Tensor) -> Tensor:
 def exp_of_mean(
     found: Iterable[Tensor], on_batch: Callable[[int], None], ranks: Ranks = ALONE
 ) -> float:
-    """Of everyone's losses: each process has found those of its share of the sequences."""
+    """exp of the mean loss over all processes. `found`: the losses of this process's sequences."""
     sums: list[tuple[float, int]] = []
     for some in found:
         sums.append((float(some.sum()), len(some)))
@@ -72,7 +75,7 @@ def exp_of_mean(
 
 
 def first_nonfinite(model: nn.Module, ids: Tensor) -> str:
-    """The name of the first module of the forward whose output is not finite."""
+    """Name of the first module in the forward pass whose output is not finite."""
     found: list[str] = []
 
     def look(name: str) -> Callable[..., None]:

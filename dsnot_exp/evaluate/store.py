@@ -1,4 +1,5 @@
-"""What has been measured of dense models: a table of 54 runs needs each of its models once."""
+"""Cache of measurements of dense and sparse models. With it, a table of 54 runs evaluates each
+dense model only once."""
 
 from __future__ import annotations
 
@@ -21,11 +22,11 @@ log = logging.getLogger(__name__)
 class Store:
     """One small JSON file per measurement.
 
-    common: what all of them depend on, such as the model's content and the versions of the code
-    folder: None keeps nothing
-    fresh: measure again
-    ranks: those who measure together; the first looks and keeps
-    on_keep: called when something was measured, before it is kept
+    common: what all measurements depend on, such as the model's content and the code's versions
+    folder: None disables the cache
+    fresh: ignore cached values and measure again
+    ranks: the processes that measure together; the first one reads and writes the cache
+    on_keep: called after a measurement, before it is written
     """
 
     folder: Path | None
@@ -35,8 +36,8 @@ class Store:
     on_keep: Callable[[], None] = lambda: None
 
     def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
-        """What was measured before for the same `what` and True, or `measure()`, which is then
-        kept, and False."""
+        """Return (value, True) if `what` is cached. Otherwise measure it, write it, and return
+        (value, False)."""
         if self.folder is None:
             return measure(), False
         key = {**self.common, **what}
@@ -44,7 +45,7 @@ class Store:
         path = self.folder / f"{digest[:32]}.json"
         found: list[T] = self.ranks.of_first(self._look(path) if self.ranks.first else [])
         if found:
-            log.info("taken from %s: %s", path, what)
+            log.info("reusing %s: %s", path, what)
             return found[0], True
         value = measure()
         if self.ranks.first:
@@ -53,13 +54,13 @@ class Store:
         return value, False
 
     def _look(self, path: Path) -> list[Any]:
-        """The value, if there is one."""
+        """The cached value as a list of one, or an empty list."""
         if not path.exists() or self.fresh:
             return []
         try:
             return [json.loads(path.read_text("utf-8"))["value"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read and is measured again (%r)", path, error)
+            log.warning("cannot read %s (%r); measuring again", path, error)
             return []
 
     def _keep(self, path: Path, key: dict[str, Any], value: Any) -> None:
@@ -67,4 +68,4 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps({"key": key, "value": value}, indent=1).encode())
         except OSError as error:
-            log.warning("%s cannot be written (%s)", path, error)
+            log.warning("cannot write %s (%s)", path, error)

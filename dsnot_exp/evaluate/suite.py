@@ -1,4 +1,4 @@
-"""Everything that is measured of a model at one stage of a run."""
+"""All evaluations of a model at one stage of a run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ Metrics = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass
 class Suite:
-    """`metrics`: perplexity, zero_shot -> data set or task -> stage -> value.
-    `storage`: of hidden states, block by block
-    `dense`, `sparse` (by stage): where what is measured of a model is kept.
-    `failed`: tasks that ended in an error at some stage, and it; the others go on.
-    `reused`: data sets and tasks whose value for the dense model was measured by an earlier run.
+    """Evaluates a model at every stage and collects the results.
+
+    dense, sparse(stage): caches of measurements
+    storage: where the hidden states are kept if perplexity is computed block by block
+    metrics: perplexity, zero_shot -> data set or task -> stage -> value
+    failed: task -> error, for tasks that failed at some stage; the other tasks still run
+    reused: data sets and tasks whose dense value was measured by an earlier run
     """
 
     options: EvalConfig
@@ -62,7 +64,7 @@ class Suite:
             log.info("%s, %s: %s", task, stage, values)
 
     def _accuracy(self, model: Placed, stage: str, store: Store) -> dict[str, dict[str, Any]]:
-        """Of every task, by this process alone."""
+        """Accuracy of every task, computed by this process alone."""
         alone = replace(store, ranks=ALONE)
         found: dict[str, dict[str, Any]] = {}
         with model.callable() as called:
@@ -88,11 +90,11 @@ class Suite:
                     return perplexity(called, ids, batch, display.advance, self.ranks)
 
         what = {"perplexity": text.record()["tokens_sha256"], "batch": batch, "streams": streams}
-        return self._from(store, what, text.dataset, measure)
+        return self._cached(store, what, text.dataset, measure)
 
     def _task(self, model: Any, name: str, stage: str, store: Store) -> dict[str, Any]:
         options, loaded = self.options, self.tasks[name]
-        from dsnot_exp.evaluate.zero_shot import zero_shot  # imports slowly
+        from dsnot_exp.evaluate.zero_shot import zero_shot  # slow import
 
         def measure() -> dict[str, Any]:
             with self.display.phase("zero-shot", 1, f"{name}, {stage}") as display:
@@ -110,36 +112,36 @@ class Suite:
         what = {"task": name, "data": _data(loaded), "limit": options.limit}
         what |= {"num_fewshot": options.num_fewshot, "batch": options.batch_size}
         try:
-            return self._from(store, what, name, measure)
-        except Exception as error:  # one task's failure must not cost the others
+            return self._cached(store, what, name, measure)
+        except Exception as error:  # a failed task must not stop the others
             log.exception("%s, %s", name, stage)
             reason = (str(error).strip().splitlines() or [""])[0][:200]
             self.failed[name] = f"{type(error).__name__}: {reason}"
             say(f"eval.tasks={name}, {stage}: failed ({self.failed[name]})")
             return {name: {"error": self.failed[name]}}
 
-    def _from(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
+    def _cached(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
         value, reused = store.get_or(what, measure)
         if reused and store.folder == self.dense.folder:
             self.reused.append(name)
         return value
 
     def of(self, stage: str) -> dict[str, dict[str, Any]]:
-        """What was measured at one stage: perplexity, zero_shot -> data set or task -> value."""
+        """The metrics of one stage: perplexity, zero_shot -> data set or task -> value."""
         return {
             group: {name: stages[stage] for name, stages in found.items() if stage in stages}
             for group, found in self.metrics.items()
         }
 
     def put(self, stage: str, found: dict[str, dict[str, Any]]) -> None:
-        """Count what `of` gave in an earlier process."""
+        """Restore the metrics of a stage that `of` returned in an earlier process."""
         for group, values in found.items():
             for name, value in values.items():
                 self.metrics[group].setdefault(name, {})[stage] = value
 
 
 def _data(loaded: Any) -> dict[str, Any]:
-    """What a task's answers depend on besides its name: its version and its data."""
+    """What a task's results depend on besides its name: its version and its data."""
     return {
         name: [task.VERSION, [getattr(part, "_fingerprint", None) for part in _splits(task)]]
         for name, task in loaded["tasks"].items()

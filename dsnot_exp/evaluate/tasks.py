@@ -1,4 +1,4 @@
-"""The tasks of lm-eval, found and loaded with their data before anything expensive starts."""
+"""lm-eval tasks: find them and load their data before any expensive work starts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from dsnot_exp.utils.errors import RequestError, RunError, first_line
 from dsnot_exp.utils.paths import cache
 from dsnot_exp.utils.quiet import silent_stderr
 
-# What was asked for -> lm-eval's own tasks: one, or all those of a group or tag.
+# Requested name -> lm-eval's tasks: one task, or all tasks of a group or tag.
 Tasks = dict[str, Any]
 
 
 def load_tasks(names: list[str]) -> Tasks:
-    """Refuses unknown names and tasks whose data cannot be had. A name may be a glob, or the path
-    of a task's own YAML file."""
+    """Load tasks and their data. Raise on unknown names and unavailable data.
+
+    A name may be a glob or the path of a task's YAML file.
+    """
     manager = task_manager(names)
     loaded = {}
     with silent_stderr(), cache_if_unreachable() as why:
@@ -34,17 +36,18 @@ def _is_file(name: str) -> bool:
 
 
 def task_manager(names: list[str]) -> Any:
-    """lm-eval's index of tasks; refuses unknown names. Builds tinyworld's items.
+    """lm-eval's index of tasks. Raises on unknown names. Writes tinyworld's items.
 
-    lm-eval's own index is only read where one of its tasks is named, and once: it takes seconds.
+    Reading lm-eval's built-in index takes seconds, so it is read once, and only if one of its
+    tasks is requested.
     """
     folder = cache() / "tinyworld"
     try:
         own = tinyworld.build(folder)
     except OSError as error:
         raise RequestError(
-            f"{folder} cannot be written ({error.strerror}); set DSNOT_EXP_CACHE to a folder for "
-            "tinyworld's task items"
+            f"{folder}: cannot write tinyworld's task items ({error.strerror}); set "
+            "DSNOT_EXP_CACHE to a writable folder"
         ) from error
     others = [name for name in names if name not in own and not _is_file(name)]
     manager = _index(str(folder), bool(others))
@@ -53,15 +56,15 @@ def task_manager(names: list[str]) -> Any:
             near = difflib.get_close_matches(name, manager.all_tasks, 4)
             meant = f"did you mean {', '.join(near)}? " if near else ""
             raise RequestError(
-                f"eval.tasks={name}: lm-eval has no such task; {meant}`lm-eval ls tasks` lists "
-                f"them, and tinyworld's are {', '.join(own)}"
+                f"eval.tasks={name}: no such task; {meant}`lm-eval ls tasks` lists lm-eval's "
+                f"tasks, and tinyworld's are {', '.join(own)}"
             )
     return manager
 
 
 @functools.cache
 def _index(folder: str, defaults: bool) -> Any:
-    from lm_eval.tasks import TaskManager  # imports slowly
+    from lm_eval.tasks import TaskManager  # slow import
 
     return TaskManager(include_path=folder, include_defaults=defaults)
 
@@ -69,20 +72,20 @@ def _index(folder: str, defaults: bool) -> Any:
 def _load(manager: Any, name: str, unreachable: str) -> Any:
     try:
         return manager.load([name])
-    except ImportError as error:  # some tasks want packages of their own
+    except ImportError as error:  # some tasks need extra packages
         raise RequestError(f"eval.tasks={name}: {first_line(error)}") from error
-    except Exception as error:  # network, hubs, readers: each raises its own
+    except Exception as error:  # the type depends on network library, hub and reader
         reason = f"{unreachable}, and {first_line(error)}" if unreachable else first_line(error)
         raise RunError(
-            f"eval.tasks={name}: its data cannot be had ({reason}); connect once so that it is "
-            "cached, or leave the task out"
+            f"eval.tasks={name}: cannot load its data ({reason}); run once online to cache it, or "
+            "remove the task"
         ) from error
 
 
 def refuse_tokenizer_without_marks(tokenizer: Any, path: str | None) -> None:
-    """lm-eval begins an empty context with the start token, or with the end token."""
+    """Raise without a start or end token: lm-eval begins an empty context with one of them."""
     if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
         raise RequestError(
-            f"model.path={path}: its tokenizer has neither a bos_token nor an eos_token, which "
-            "eval.tasks needs; name one in its tokenizer_config.json, or evaluate with eval=ppl"
+            f"model.path={path}: its tokenizer has neither a bos_token nor an eos_token, and "
+            "eval.tasks needs one; set one in its tokenizer_config.json, or use eval=ppl"
         )

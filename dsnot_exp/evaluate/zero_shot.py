@@ -1,4 +1,4 @@
-"""Accuracy through lm-eval, in the same process. Imports lm-eval, which is slow: import late."""
+"""Accuracy through lm-eval, in the same process. lm-eval imports slowly: import this late."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from dsnot_exp.utils.quiet import silent_stderr
 
 REMEDY = "use device=cpu"
 BATCH = 64  # items per forward; they are short
-SEEDS = {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # as lm-eval's own command
+SEEDS = {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}  # lm-eval's defaults
 
 Progress = Callable[[int], None]
 
 
-class Watched(HFLM):
-    """lm-eval's model, which tells how many requests there are and which are answered."""
+class ProgressLM(HFLM):
+    """lm-eval's model wrapper. Reports the number of requests and every answered request."""
 
     def __init__(
         self, model: Any, tokenizer: Any, batch_size: int, begin: Progress, advance: Progress
     ) -> None:
-        # A copy: lm-eval gives the tokenizer a padding token, which the saved one must not have.
+        # Copy: lm-eval adds a padding token, which the saved tokenizer must not have.
         super().__init__(model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
         self.begin = begin
-        self.cache_hook = _Answered(advance)
+        self.cache_hook = _ProgressHook(advance)
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
         self.begin(len(requests))
@@ -47,8 +47,8 @@ class Watched(HFLM):
         return super().generate_until(requests, disable_tqdm=True)
 
 
-class _Answered:
-    """Stands where lm-eval would keep answers in a database, and hears of each."""
+class _ProgressHook:
+    """Takes the place of lm-eval's answer cache, and reports every answer as progress."""
 
     def __init__(self, advance: Progress) -> None:
         self.advance = advance
@@ -67,8 +67,11 @@ def zero_shot(
     begin: Progress = lambda total: None,
     advance: Progress = lambda steps: None,
 ) -> dict[str, dict[str, Any]]:
-    """One loaded task, group or tag: name -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version,
-    items, num_fewshot}, for each that it consists of."""
+    """Evaluate one loaded task, group or tag.
+
+    Returns, for each task in it: name -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version,
+    items, num_fewshot}.
+    """
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     for one in task["tasks"].values():
         _set_examples(one, num_fewshot)
@@ -77,7 +80,7 @@ def zero_shot(
     torch.manual_seed(SEEDS["torch"])
 
     def run(size: int) -> Any:
-        lm = Watched(model, tokenizer, size, begin, advance)
+        lm = ProgressLM(model, tokenizer, size, begin, advance)
         return evaluate(lm=lm, task_dict=task, limit=limit, log_samples=False)
 
     with silent_stderr():
@@ -86,7 +89,7 @@ def zero_shot(
 
 
 def _set_examples(task: Any, num_fewshot: int | None) -> None:
-    """As lm-eval's own command: a task that is set to 0 examples keeps them."""
+    """Set the number of few-shot examples as lm-eval's command does: a task set to 0 keeps 0."""
     own = task.get_config("num_fewshot")
     if num_fewshot is not None and own != 0:
         task.set_config(key="num_fewshot", value=num_fewshot)
@@ -96,7 +99,7 @@ def _set_examples(task: Any, num_fewshot: int | None) -> None:
 
 
 def _values(answers: dict[str, Any], name: str) -> dict[str, Any]:
-    """lm-eval's `acc,none` -> `acc`."""
+    """The metrics of one task, with `acc,none` renamed to `acc`, and its version and counts."""
     metrics = {
         key.split(",")[0]: value
         for key, value in answers["results"][name].items()

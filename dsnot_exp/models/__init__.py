@@ -1,1 +1,1 @@
-"""Models: where they come from, their blocks, and the linear layers inside a block."""
+"""Models: how they are found and loaded, their blocks, and the linear layers of a block."""

@@ -1,4 +1,4 @@
-"""Finding a model's blocks: the list of decoder layers that the walker goes through."""
+"""Find a model's blocks: the list of decoder layers that the walk visits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dsnot_exp.utils.errors import RequestError
 def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, nn.ModuleList]:
     """The name and the ModuleList of a causal language model's blocks.
 
-    It is the list whose members' class is named in the model's `_no_split_modules`, or the one at
-    `path` (`model.blocks`), such as `model.layers`.
+    If `path` (the option `model.blocks`) is given, it names the list, such as `model.layers`.
+    Otherwise it is the list whose members' classes appear in the model's `_no_split_modules`.
     """
     family = type(model).__name__
     lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
@@ -28,12 +28,12 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, nn.Modu
     found = {n: m for n, m in lists.items() if all(type(b).__name__ in whole for b in m)}
     if len(found) != 1:
         raise RequestError(
-            f"{family}: {len(found)} lists could be its blocks; "
-            f"choose one with model.blocks=, from {', '.join(_outermost(lists))}"
+            f"{family}: found {len(found)} candidate lists of blocks; "
+            f"choose one with model.blocks= from {', '.join(_outermost(lists))}"
         )
     return next(iter(found.items()))
 
 
 def _outermost(lists: dict[str, nn.ModuleList]) -> list[str]:
-    """The lists that are in no other list: blocks, not experts."""
+    """The lists that are not inside another list: blocks, not experts."""
     return [n for n in lists if not any(n.startswith(f"{other}.") for other in lists)]

@@ -1,7 +1,7 @@
-"""A model whose blocks come straight from its checkpoint's shards, one at a time.
+"""A model whose blocks are loaded from its checkpoint shards, one at a time.
 
-transformers renames and merges what a checkpoint holds (the matrices of experts become one
-parameter); its own rules are applied here to a block's tensors, forwards and backwards.
+transformers renames and merges a checkpoint's tensors: expert matrices become one parameter. This
+module applies transformers' own rules to the tensors of one block, in both directions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dsnot_exp.utils.errors import RunError, first_line
 
 
 def shard_files(source: Source) -> list[Path] | None:
-    """The safetensors files of a model, downloaded if need be; None where it has none."""
+    """The model's safetensors files, downloaded if needed; None if it has none."""
     where = {"revision": source.revision, "local_files_only": source.local_files_only}
     quiet = {
         "_raise_exceptions_for_missing_entries": False,
@@ -46,14 +46,17 @@ def shard_files(source: Source) -> list[Path] | None:
             return sorted({Path(file) for file in files})
         single = cached_file(source.path, SAFE_WEIGHTS_NAME, **where, **quiet)
     except (OSError, ValueError) as error:
-        raise RunError(f"model.path={source.path}: does not load ({first_line(error)})") from error
+        raise RunError(
+            f"model.path={source.path}: cannot read its checkpoint ({first_line(error)})"
+        ) from error
     return None if single is None else [Path(single)]
 
 
 class Checkpoint:
-    """The shards of a model and where each of their tensors belongs.
+    """A model's checkpoint shards, and the place of each tensor in the model.
 
-    around: keys of what is in no block; inside: keys of every block's tensors
+    around: keys of the tensors outside the blocks
+    inside: for each block, the keys of its tensors
     """
 
     def __init__(self, files: list[Path], model: Any, blocks: tuple[str, nn.ModuleList]) -> None:
@@ -72,12 +75,12 @@ class Checkpoint:
             if target not in known and key in known:
                 target = key
             block = re.match(rf"{re.escape(name)}\.(\d+)\.", target)
-            if target not in known:  # buffers of older versions
+            if target not in known:  # buffers saved by older versions
                 continue
             (self.around if block is None else self.inside[int(block[1])]).append(key)
 
     def load(self, tensors: dict[str, Tensor], device: torch.device) -> None:
-        """Put what was read under the checkpoint's names where it belongs in the model."""
+        """Load tensors with the checkpoint's names into the model."""
         options = LoadStateDictConfig(
             device_map={"": str(device)},
             weight_mapping=get_model_conversion_mapping(self.model),
@@ -89,7 +92,7 @@ class Checkpoint:
             raise RunError(f"{wrong[0]}: does not fit the model; the checkpoint is damaged")
 
     def load_around(self, device: torch.device) -> None:
-        """Embeddings, final norm and head."""
+        """Load the embeddings, the final norm and the head."""
         self.load(self.shards.read(self.around), device)
         outside = {n for n, p in self.model.named_parameters() if p.is_meta}
         self.model.tie_weights(missing_keys=outside, recompute_mapping=False)
@@ -98,13 +101,13 @@ class Checkpoint:
                 module._buffers[name] = buffer.to(device)
 
     def revert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The model's tensors under the names and in the pieces of the checkpoint."""
+        """Convert tensors of the model to the checkpoint's names and layout."""
         reverted: dict[str, Tensor] = revert_weight_conversion(self.model, tensors)
         return reverted
 
 
 def hollow(source: Source, config: Any, files: list[Path], dtype: str) -> Any:
-    """The model without its weights, which are on the meta device; its buffers are real."""
+    """The model with its weights on the meta device. Its buffers are real."""
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(
             config,
@@ -115,15 +118,15 @@ def hollow(source: Source, config: Any, files: list[Path], dtype: str) -> Any:
 
 
 def checkpoint_dtype(config: Any, files: list[Path], dtype: str) -> torch.dtype:
-    """`auto`: what the configuration says, else that of the first floating tensor."""
+    """For `auto`, the configuration's dtype, else that of the first floating-point tensor."""
     if dtype != "auto":
         return TORCH_DTYPES[dtype]
-    if isinstance(told := getattr(config, "dtype", None), torch.dtype):
-        return told
+    if isinstance(configured := getattr(config, "dtype", None), torch.dtype):
+        return configured
     entries = Shards(files[:1]).entries.values()
     return next((e.dtype for e in entries if e.dtype.is_floating_point), torch.float32)
 
 
 def checkpoint_bytes(config: Any, files: list[Path], dtype: str) -> int:
-    """What a model takes in memory."""
+    """Bytes of the model's weights in memory."""
     return size_in(Shards(files).entries.values(), checkpoint_dtype(config, files, dtype))

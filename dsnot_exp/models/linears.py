@@ -1,7 +1,7 @@
-"""The prunable matrices of a block, always seen as `weight: (out, in)`.
+"""The prunable matrices of a block, always exposed as `weight: (out, in)`.
 
-GPT-2's `Conv1D` and gpt_oss' experts keep a weight as (in, out); it is transposed here and
-nowhere else. The experts of one layer are slices of 3-D parameters, (experts, out, in).
+GPT-2's `Conv1D` and gpt_oss' experts store weights as (in, out). Only this module transposes them.
+The experts of one layer are slices of 3-D parameters, (experts, out, in).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Linear:
     """One prunable matrix: the weight of a module, or one expert's slice of a parameter."""
 
     module: nn.Module
-    name: str = "weight"  # of the parameter in the module
+    name: str = "weight"  # the parameter's name in the module
     transposed: bool = False
     expert: int | None = None
 
@@ -33,20 +33,20 @@ class Linear:
 
     @property
     def weight(self) -> Tensor:
-        """(out, in): the parameter itself, or a view of it."""
+        """(out, in): the parameter itself or a view of it."""
         weight = self.parameter.data
         if self.expert is not None:
             weight = weight[self.expert]
         return weight.T if self.transposed else weight
 
     def write(self, weight: Tensor) -> None:
-        """Put `weight: (out, in)` in place, in the parameter's own dtype."""
+        """Copy `weight: (out, in)` into the parameter, in the parameter's dtype."""
         self.weight.copy_(weight)
 
 
 def linears(block: nn.Module, dense: Sequence[str] = ()) -> dict[str, Linear]:
-    """The prunable matrices of a block by name: every linear layer that is not a router, and those
-    of every expert, such as `mlp.experts.7.down_proj`. `dense`: globs of what to leave out."""
+    """The prunable matrices of a block by name: all linear layers except routers, and all expert
+    matrices, such as `mlp.experts.7.down_proj`. `dense`: globs of names to exclude."""
     found = {}
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear | Conv1D):  # falcon subclasses Linear: never compare types
@@ -63,8 +63,8 @@ def linears(block: nn.Module, dense: Sequence[str] = ()) -> dict[str, Linear]:
 
 
 def is_experts(module: nn.Module) -> bool:
-    """Whether a module holds experts as 3-D parameters, as transformers 5 does, and says in which
-    orientation."""
+    """Whether a module holds experts as 3-D parameters, as in transformers 5. Such modules state
+    their orientation in `is_transposed`."""
     return hasattr(module, "is_transposed") and any(
         p.dim() == 3 for p in module.parameters(recurse=False)
     )
@@ -78,13 +78,13 @@ def expert_matrices(module: nn.Module) -> Iterator[Linear]:
 
 
 def is_routed(name: str) -> bool:
-    """Whether a linear of this name belongs to an expert, so that it sees a part of the tokens."""
+    """Whether a linear of this name belongs to an expert, and so sees only part of the tokens."""
     return "experts" in name.split(".")
 
 
 def routers(block: nn.Module) -> set[str]:
-    """The modules that choose among experts: they stay dense. A `gate` beside no experts is an
-    ordinary layer."""
+    """Names of the modules that route tokens to experts. They stay dense. A `gate` is a router
+    only if its parent has experts."""
     return {
         f"{name}.{child}".lstrip(".")
         for name, module in block.named_modules()
@@ -94,14 +94,14 @@ def routers(block: nn.Module) -> set[str]:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a name inside a block is meant by a glob: `mlp` means `mlp.up_proj` too, and
-    `mlp|fc1` either."""
+    """Whether a glob matches a name inside a block. `mlp` also matches `mlp.up_proj`; `mlp|fc1`
+    matches either."""
     return any(fnmatch(name, p) or fnmatch(name, f"{p}.*") for p in pattern.split("|"))
 
 
 def refuse_unprunable(block: nn.Module, block_name: str, left_dense: list[str]) -> None:
-    """Refuse matrices in a block that are in no linear layer (convolutions, experts of an unknown
-    layout): left dense in silence, they would make the reported sparsity a lie."""
+    """Raise if a block has a matrix outside any linear layer (a convolution, experts of an unknown
+    layout). If it silently stayed dense, the reported sparsity would be wrong."""
     prunable = {id(linear.parameter) for linear in linears(block).values()}
     biases = {
         id(parameter)
@@ -118,6 +118,6 @@ def refuse_unprunable(block: nn.Module, block_name: str, left_dense: list[str]) 
             continue
         if not any(matches(name, pattern) for pattern in left_dense):
             raise RequestError(
-                f"{block_name}.{name} {tuple(parameter.shape)} is in no linear layer and cannot be "
-                f"pruned yet; to leave it dense on purpose: 'model.dense=[\"{name}\"]'"
+                f"{block_name}.{name} {tuple(parameter.shape)} is outside any linear layer and "
+                f"cannot be pruned yet; to keep it dense, set 'model.dense=[\"{name}\"]'"
             )

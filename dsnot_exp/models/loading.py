@@ -1,4 +1,4 @@
-"""Configuration, tokenizer and weights of a located model."""
+"""Load the configuration, tokenizer and weights of a located model."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from dsnot_exp.models.source import Source
 from dsnot_exp.utils.errors import RequestError, RunError, first_line
 
-# Else transformers asks a service on the web to convert a repository that has pickles only.
+# Otherwise transformers asks a web service to convert repositories that only have pickle files.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES = ("auto", *TORCH_DTYPES)
-MEMORY_SHARE = 0.6  # of what is free, for the weights of a model
+MEMORY_SHARE = 0.6  # share of free memory that a model's weights may use
 
 
 def load_config(source: Source) -> Any:
-    """The model's own configuration, without its weights."""
+    """The model's configuration, without its weights."""
     try:
         return AutoConfig.from_pretrained(**source.arguments())
     except (OSError, ValueError, KeyError) as error:
         raise RequestError(
-            f"model.path={source.path}: not a model that transformers knows ({_line(error)})"
+            f"model.path={source.path}: transformers does not know this model ({_line(error)})"
         ) from error
 
 
@@ -38,13 +38,13 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(**source.arguments())
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise RequestError(
-            f"model.path={source.path}: its tokenizer does not load ({_line(error)}); use "
-            "tokenised .safetensors files for calib.dataset and eval.perplexity, and no tasks"
+            f"model.path={source.path}: cannot load its tokenizer ({_line(error)}); use "
+            "tokenised .safetensors files for calib.dataset and eval.perplexity, and no eval.tasks"
         ) from error
 
 
 def skeleton(source: Source, config: Any) -> Any:
-    """The model without its weights (on the meta device): enough to see what can be pruned."""
+    """The model on the meta device, without weights: enough to find what can be pruned."""
     with torch.device("meta"):
         try:
             return AutoModelForCausalLM.from_config(
@@ -52,18 +52,20 @@ def skeleton(source: Source, config: Any) -> Any:
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise RequestError(
-                f"model.path={source.path}: no causal language model ({_line(error)})"
+                f"model.path={source.path}: not a causal language model ({_line(error)})"
             ) from error
 
 
 def load_model(source: Source, dtype: str, use_safetensors: bool) -> Any:
-    """The causal language model in evaluation mode, in memory."""
+    """The causal language model in memory, in evaluation mode."""
     try:
         model = AutoModelForCausalLM.from_pretrained(
             **source.arguments(), dtype=dtype, use_safetensors=use_safetensors
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise RunError(f"model.path={source.path}: does not load ({_line(error)})") from error
+        raise RunError(
+            f"model.path={source.path}: cannot load the model ({_line(error)})"
+        ) from error
     model.eval().requires_grad_(False)
     refuse_nonfinite_weights(model)
     return model
@@ -71,7 +73,7 @@ def load_model(source: Source, dtype: str, use_safetensors: bool) -> Any:
 
 @contextmanager
 def spread(source: Source, dtype: str, device: torch.device) -> Iterator[Any]:
-    """The model over the device, memory and disk, as far as each reaches, by transformers."""
+    """The model, spread by transformers over device, memory and disk, filled in this order."""
     most: dict[int | str, int] = {"cpu": int(MEMORY_SHARE * psutil.virtual_memory().available)}
     if device.type == "cuda":
         index = device.index if device.index is not None else torch.cuda.current_device()
@@ -92,12 +94,12 @@ def refuse_nonfinite_weights(model: nn.Module, prefix: str = "") -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise RunError(
-                f"{prefix}{name}: its weights hold NaN or infinity; the checkpoint is damaged"
+                f"{prefix}{name}: its weights contain NaN or infinity; the checkpoint is damaged"
             )
 
 
 def positions(config: Any) -> int | None:
-    """The most tokens that the model can look at, or None where nothing bounds them."""
+    """The model's maximum sequence length, or None if it has no limit."""
     text = config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(text, name, None)

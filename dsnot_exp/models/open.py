@@ -1,5 +1,5 @@
-"""A located model becomes one that can be walked: whole on the device, block by block from memory,
-or block by block from its checkpoint on disk."""
+"""Open a located model for the walk: whole on the device, block by block from memory, or block by
+block from its checkpoint on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_model(source: Source, options: ModelConfig, device: torch.device) -> Pl
 
 
 def streams(source: Source, options: ModelConfig) -> bool:
-    """Whether blocks come from disk: `auto` where the weights would fill the memory."""
+    """Whether blocks are read from disk. `auto`: if the weights would fill the memory."""
     if options.streaming == "false":
         return False
     files = shard_files(source) if options.use_safetensors else None
@@ -32,7 +32,7 @@ def streams(source: Source, options: ModelConfig) -> bool:
         if options.streaming == "auto":
             return False
         raise RequestError(
-            f"model.streaming=true: {source.path} is not read from .safetensors files; convert it "
+            f"model.streaming=true: streaming {source.path} needs .safetensors files; convert it "
             "with save_pretrained, or choose model.streaming=false"
         )
     if options.streaming == "true":

@@ -1,4 +1,4 @@
-"""Where a model's weights lie, and how they come to where they are used."""
+"""Where a model's weights are kept, and how they are moved to the device."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.shards import Shards
 
-RESERVE = 2 << 30  # bytes of a device that are left for activations
+RESERVE = 2 << 30  # bytes of device memory left for activations
 
 
 @dataclass
 class Placed:
-    """A model, its blocks and the device that works on them. `whole`: all weights are there. Else
-    the blocks wait in memory and are brought one at a time, and only what is around them
-    (embeddings, norm, head) stays on the device."""
+    """A model, its blocks and the device that computes.
+
+    whole: all weights are on the device. Otherwise the blocks are kept in memory and moved to the
+        device one at a time; only the embeddings, the norm and the head stay on the device.
+    """
 
     model: Any
     blocks: tuple[str, nn.ModuleList]
@@ -32,7 +34,7 @@ class Placed:
 
     @contextmanager
     def fetch(self, block: nn.Module) -> Iterator[nn.Module]:
-        """The block on the device; afterwards it is back where it was."""
+        """Move the block to the device, and back afterwards."""
         if self.whole:
             yield block
             return
@@ -42,25 +44,25 @@ class Placed:
             block.to("cpu")
 
     def tensors(self, index: int, module: nn.Module) -> dict[str, Tensor]:
-        """What pruning has changed in a block, by name: all that `restore` needs."""
+        """The parameters of a block that pruning changes, by name: all that `restore` needs."""
         matrices = linears(module, self.dense).values()
         changed = {id(matrix.parameter) for matrix in matrices}
         return {name: p.data for name, p in module.named_parameters() if id(p) in changed}
 
     def restore(self, index: int, path: Path) -> None:
-        """The block of this number becomes what `tensors` gave and `path` now holds."""
+        """Load block `index` from `path`, which holds what `tensors` returned."""
         shards = Shards([path])
         own = dict(self.blocks[1][index].named_parameters())
         for name, tensor in shards.read(shards.entries).items():
             own[name].data.copy_(tensor)
 
     def wrote(self, index: int, path: Path) -> None:
-        """What `tensors` gave of a block now lies in `path`."""
+        """Called when `path` holds what `tensors` returned for block `index`."""
 
     @contextmanager
     def callable(self) -> Iterator[Any]:
-        """The model such that its forward can be called: spread over all devices and memory by
-        accelerate where it does not fit on one."""
+        """The model, ready for its forward. If it does not fit on one device, accelerate spreads it
+        over all devices and memory."""
         if self.whole:
             yield self.model
             return
@@ -78,7 +80,7 @@ def place(
     device: torch.device,
     dense: Sequence[str] = (),
 ) -> Placed:
-    """Move the model to `device`; where it does not fit, all but its blocks."""
+    """Move the model to `device`. If it does not fit, leave its blocks in memory."""
     if device.type == "cpu" or weight_bytes(model) + RESERVE < torch.cuda.mem_get_info(device)[0]:
         return Placed(model.to(device), blocks, device, dense=dense)
     move_all_but(blocks[1], model, device)
@@ -102,8 +104,8 @@ def move_all_but(blocks: nn.ModuleList, model: nn.Module, device: torch.device) 
 
 @contextmanager
 def dispatched(model: Any, device_map: dict[str, Any]) -> Iterator[None]:
-    """accelerate's hooks bring every module's weights to where they are used; afterwards they are
-    gone and the weights back."""
+    """Let accelerate's hooks move each module's weights to its device on use. Afterwards the
+    hooks are removed and the weights are back."""
     from accelerate import dispatch_model
     from accelerate.hooks import remove_hook_from_submodules
 

@@ -1,4 +1,4 @@
-"""The sparse model as a Hugging Face folder that plain transformers loads."""
+"""Save the sparse model as a Hugging Face folder that plain transformers loads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dsnot_exp.utils.files import write_atomically, writing_state
 
 
 def save_model(model: Placed, tokenizer: Any, place: Path) -> None:
-    """Write beside `place` and rename: an interrupted save leaves nothing that looks finished.
-    The blocks of a streamed model are on the same disk and are linked."""
+    """Write a temporary folder beside `place` and rename it, so that an interrupted save leaves
+    nothing that looks finished. Shards of a streamed model are on the same disk: hard-link them."""
     folder, name = place.parent, place.name
-    for left in folder.glob(f".{name}.*"):  # by a run that was killed while it saved
+    for left in folder.glob(f".{name}.*"):  # left by a run that was killed while saving
         shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
@@ -33,20 +33,20 @@ def save_model(model: Placed, tokenizer: Any, place: Path) -> None:
             model.model.save_pretrained(temporary, safe_serialization=True)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        temporary.chmod(0o755)  # mkdtemp and safetensors keep others out
+        temporary.chmod(0o755)  # mkdtemp and safetensors deny access to other users
         for file in temporary.iterdir():
             file.chmod(0o644)
         if place.exists():
             shutil.rmtree(place)
         os.rename(temporary, place)
     except OSError as error:
-        raise RunError(f"{place}: the sparse model could not be saved ({error})") from error
+        raise RunError(f"{place}: cannot save the sparse model ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def complete_folder(model: Streamed, folder: Path) -> None:
-    """Put what is around the blocks beside their shards: `folder` becomes a Hugging Face folder."""
+    """Add the tensors outside the blocks to the blocks' shards: a complete Hugging Face folder."""
     checkpoint, blocks = model.checkpoint, len(model.blocks[1])
     around = checkpoint.shards.read(checkpoint.around)
     around = {

@@ -1,8 +1,8 @@
-"""Tensors in safetensors files, read and written a few at a time.
+"""Read and write tensors in safetensors files, a few at a time.
 
 The format is a length (8 bytes), a JSON header and the tensors' bytes. The safetensors library
-holds Python's lock while it writes, and maps whole files into memory to read: here plain reads and
-writes let a thread work beside the solver, and what is not read takes no memory.
+holds the GIL while it writes, and maps whole files into memory to read. Plain reads and writes let
+an I/O thread run beside the solver, and tensors that are not read take no memory.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ DTYPES = {
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 CODES = {dtype: code for code, dtype in DTYPES.items()}
-ALIGNMENT = 8  # bytes; of where the tensors begin
-PIECE = 1 << 24  # bytes that are hashed at a time
+ALIGNMENT = 8  # bytes; alignment of the first tensor's offset
+PIECE = 1 << 24  # bytes hashed at a time
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `length` bytes from `start` of `file`."""
+    """Where a tensor is stored: `length` bytes at offset `start` of `file`."""
 
     file: Path
     dtype: torch.dtype
@@ -44,7 +44,7 @@ class TensorInfo:
 
 
 class Shards:
-    """The tensors of some safetensors files, by name. `bytes_read` counts."""
+    """The tensors of some safetensors files, by name. `bytes_read`: bytes read so far."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self.entries: dict[str, TensorInfo] = {}
@@ -53,7 +53,7 @@ class Shards:
             self.entries |= _entries(file)
 
     def read(self, names: Iterable[str], pinned: bool = False) -> dict[str, Tensor]:
-        """`pinned`: into memory from which a GPU copies faster."""
+        """Read tensors by name. `pinned`: into pinned memory, from which a GPU copies faster."""
         found = {}
         for name in sorted(names, key=lambda name: _place(self.entries[name])):
             entry = self.entries[name]
@@ -67,22 +67,22 @@ class Shards:
 
 
 def _entries(file: Path) -> dict[str, TensorInfo]:
-    """Raises OSError where `file` is no safetensors file, or ends before its last tensor."""
+    """The header of `file`. Raises OSError if it is not a safetensors file or is truncated."""
     try:
         with file.open("rb") as opened:
             size = struct.unpack("<Q", opened.read(8))[0]
             header: dict[str, Any] = json.loads(opened.read(size))
         header.pop("__metadata__", None)
         entries = {}
-        for name, told in header.items():
-            begin, end = told["data_offsets"]
-            shape, dtype = tuple(told["shape"]), DTYPES[told["dtype"]]
+        for name, info in header.items():
+            begin, end = info["data_offsets"]
+            shape, dtype = tuple(info["shape"]), DTYPES[info["dtype"]]
             entries[name] = TensorInfo(file, dtype, shape, 8 + size + begin, end - begin)
     except (ValueError, KeyError, TypeError, struct.error, MemoryError) as error:
-        raise OSError(f"{file}: no safetensors file ({error!r})") from error
+        raise OSError(f"{file}: not a safetensors file ({error!r})") from error
     last = max((entry.start + entry.length for entry in entries.values()), default=0)
     if file.stat().st_size < last:
-        raise OSError(f"{file}: cut short, {file.stat().st_size} of {last} bytes")
+        raise OSError(f"{file}: truncated, {file.stat().st_size} of {last} bytes")
     return entries
 
 
@@ -91,7 +91,7 @@ def _place(entry: TensorInfo) -> tuple[str, int]:
 
 
 def raw(tensor: Tensor) -> memoryview:
-    """The bytes of a contiguous tensor in memory, to be read or written in place."""
+    """The bytes of a contiguous CPU tensor, to read or write in place."""
     return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
 
 
@@ -100,17 +100,17 @@ def _read_into(file: Any, target: memoryview, entry: TensorInfo) -> None:
     while done < len(target):
         count = file.readinto(target[done:])
         if not count:
-            raise OSError(f"{entry.file}: cut short")
+            raise OSError(f"{entry.file}: truncated")
         done += count
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write a safetensors file whole or not at all, fsynced; returns its digest."""
+    """Write a safetensors file atomically, with fsync, and return its digest."""
     header, offset = {}, 0
     for name, tensor in tensors.items():
         length = tensor.numel() * tensor.element_size()
-        told = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape)}
-        header[name] = {**told, "data_offsets": [offset, offset + length]}
+        info = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**info, "data_offsets": [offset, offset + length]}
         offset += length
     text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
     text += b" " * (-len(text) % ALIGNMENT)
@@ -130,7 +130,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
 
 def digest(path: Path) -> str:
-    """xxh3 of a file's bytes, as `write_shard` returns it: it finds damage, not forgery."""
+    """xxh3 of a file's bytes, as `write_shard` returns it. Detects damage, not forgery."""
     found = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
         while piece := file.read(PIECE):
@@ -139,7 +139,7 @@ def digest(path: Path) -> str:
 
 
 def size_in(entries: Iterable[TensorInfo], dtype: torch.dtype | None = None) -> int:
-    """Bytes of tensors, floating ones as `dtype`."""
+    """Bytes of the tensors, with floating-point ones stored as `dtype`."""
     total = 0
     for entry in entries:
         own = entry.dtype if dtype is None or not entry.dtype.is_floating_point else dtype
@@ -148,11 +148,11 @@ def size_in(entries: Iterable[TensorInfo], dtype: torch.dtype | None = None) -> 
 
 
 def free_bytes(folder: Path) -> int:
-    """What a user may still write below `folder`."""
-    told = os.statvfs(folder)
-    return told.f_bavail * told.f_frsize
+    """Bytes that the user can still write below `folder`."""
+    stats = os.statvfs(folder)
+    return stats.f_bavail * stats.f_frsize
 
 
 def shard_name(index: int, blocks: int) -> str:
-    """As a Hugging Face folder names them; what is around the blocks is the last."""
+    """A shard's name in a Hugging Face folder. The last shard holds the tensors outside blocks."""
     return f"model-{index + 1:05d}-of-{blocks + 1:05d}.safetensors"

@@ -1,4 +1,4 @@
-"""Where a model comes from: the bundled one, a folder, or the hub. Found before it is loaded."""
+"""Locate a model before it is loaded: the bundled model, a folder, or the hub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TIMEOUT_S = 20
 
 @dataclass(frozen=True)
 class Source:
-    """What `from_pretrained` needs to find a model, its tokenizer and its configuration."""
+    """The arguments of `from_pretrained` that locate a model, its tokenizer and configuration."""
 
     path: str
     revision: str | None = None  # the commit on the hub; None for a folder
@@ -46,7 +46,7 @@ class Source:
 
 
 def locate(model: ModelConfig) -> Source:
-    """Find the model, or say in one line why it cannot be had and what to do."""
+    """Locate the model, or raise an error whose one line names the problem and the fix."""
     if model.name == "tinyworld" and model.path is None:
         return _folder(str(tinyworld.MODEL), model)
     if model.path is None:
@@ -70,7 +70,7 @@ def _folder(path: str, model: ModelConfig) -> Source:
         known = False
     if not known and not model.trust_remote_code:
         raise RequestError(
-            f"model.path={path}: no model folder; it needs a config.json with a model_type, "
+            f"model.path={path}: not a model folder; it needs a config.json with a model_type, "
             "as save_pretrained writes it"
         )
     if model.use_safetensors:
@@ -79,8 +79,8 @@ def _folder(path: str, model: ModelConfig) -> Source:
 
 
 def _hub(path: str, model: ModelConfig) -> Source:
-    """Find the commit, so that every later request names the same one; without the hub, the commit
-    that was cached under this revision."""
+    """Resolve the revision to a commit, so that all later requests use the same one. Offline, use
+    the commit cached for this revision."""
     try:
         found = _ask(path, model.revision)
         offline = found is None
@@ -109,34 +109,34 @@ def _hub(path: str, model: ModelConfig) -> Source:
 
 
 def _ask(path: str, revision: str | None) -> ModelInfo | None:
-    """What the hub says of the model; None where the hub cannot be reached."""
+    """The hub's information about the model; None if the hub is unreachable."""
     if constants.HF_HUB_OFFLINE:
         return None
     try:
         return HfApi().model_info(path, revision=revision, timeout=TIMEOUT_S)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise
-    except Exception as error:  # whatever the HTTP library of the day raises for "no network"
+    except Exception as error:  # the type depends on the HTTP library
         if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
             raise RequestError(
-                f"model.path={path}: {constants.ENDPOINT} refuses your token; log in again with "
+                f"model.path={path}: {constants.ENDPOINT} rejects your token; log in again with "
                 "`hf auth login`, or correct HF_TOKEN"
             ) from error
-        log.info("%s could not be reached: %r", constants.ENDPOINT, error)
+        log.info("cannot reach %s: %r", constants.ENDPOINT, error)
         return None
 
 
 def _refuse_pickles(path: str, files: list[str]) -> None:
     if not any(name.endswith(".safetensors") for name in files):
         raise RequestError(
-            f"model.path={path}: no .safetensors weights there; convert them with "
-            "save_pretrained, or trust its pickles: model.use_safetensors=false"
+            f"model.path={path}: no .safetensors weights found; convert the model with "
+            "save_pretrained, or trust its pickle files with model.use_safetensors=false"
         )
 
 
 def _gated(path: str) -> str:
     return (
-        f"model.path={path}: a gated model; accept its terms on {constants.ENDPOINT}/{path} "
+        f"model.path={path}: this model is gated; accept its terms on {constants.ENDPOINT}/{path} "
         "and log in with `hf auth login`, or set HF_TOKEN"
     )
 
@@ -147,8 +147,8 @@ def _absent(path: str, cause: BaseException | None) -> str:
         why = "HF_HUB_OFFLINE is set"
     elif isinstance(cause, HfHubHTTPError):
         reason = cause.response.headers.get("X-Error-Message", cause.response.reason_phrase)
-        why = f"{constants.ENDPOINT} answers {cause.response.status_code} ({reason})"
+        why = f"{constants.ENDPOINT} returned {cause.response.status_code} ({reason})"
     return (
-        f"model.path={path}: {why} and nothing is cached; connect once, set HF_ENDPOINT to a "
+        f"model.path={path}: {why} and nothing is cached; run once online, set HF_ENDPOINT to a "
         "mirror, or use model=local with a folder"
     )

@@ -1,5 +1,5 @@
-"""A model bigger than memory: at any time the block that is worked on is there, and what is around
-the blocks; the next block is being read, the last one written."""
+"""A model larger than memory. Only the current block and the tensors outside the blocks are loaded;
+the next block is read and the previous one written in the background."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from dsnot_exp.utils.errors import RunError
 
 @dataclass
 class Streamed(Placed):
-    """`model` has no block in memory but those that are fetched.
+    """A model whose blocks are in memory only while they are fetched.
 
-    source: where the model lies as it now is
-    solved: the shards of the blocks that are sparse by now, by index
+    source: where the current weights are: the checkpoint, later the folder of the sparse model
+    solved: shards of the blocks that are already sparse, by index
     """
 
     checkpoint: Checkpoint = field(kw_only=True)
@@ -57,15 +57,15 @@ class Streamed(Placed):
             empty(block)
 
     def tensors(self, index: int, module: nn.Module) -> dict[str, Tensor]:
-        """All of the block: it becomes a shard of the sparse model."""
+        """All tensors of the block, because they become a shard of the sparse model."""
         prefix = f"{self.blocks[0]}.{index}."
         own = {f"{prefix}{name}": tensor for name, tensor in module.state_dict().items()}
         reverted = self.checkpoint.revert(own)
         if set(reverted) != set(self.checkpoint.inside[index]):
             odd = min(set(reverted) ^ set(self.checkpoint.inside[index]))
             raise RunError(
-                f"{odd}: transformers does not give this block's tensors the names that they have "
-                "in the checkpoint; use model.streaming=false"
+                f"{odd}: transformers cannot restore the checkpoint's names of this block's "
+                "tensors; use model.streaming=false"
             )
         return reverted
 
@@ -79,7 +79,7 @@ class Streamed(Placed):
 
     @contextmanager
     def callable(self) -> Iterator[Any]:
-        """The model, loaded anew over all devices, memory and disk by transformers."""
+        """The model, reloaded by transformers over device, memory and disk."""
         with spread(self.source, self.dtype, self.device) as model:
             yield model
 
@@ -100,7 +100,7 @@ class Streamed(Placed):
 
 
 def empty(block: nn.Module) -> None:
-    """Leave a block without weights; its buffers stay."""
+    """Replace a block's weights by meta tensors. Its buffers stay."""
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):
             hollow = torch.empty_like(parameter, device="meta")

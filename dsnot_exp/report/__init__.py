@@ -1,1 +1,1 @@
-"""Result files -> tables."""
+"""Tables and plots from result files."""

@@ -1,8 +1,10 @@
-"""python -m dsnot_exp.report outputs/table1: the table of a sweep beside the published figures, in
-outputs/table1/report/ as Markdown, LaTeX, CSV and one HTML page, with figures.
+"""Report on a folder of runs, such as `python -m dsnot_exp.report outputs/table1`.
 
-Of any other folder of runs: one row per run. Exit codes: 0; 1: a result file could not be read, the
-rest is reported; 2: there is nothing to report."""
+The report is written to the folder's report/ as Markdown, LaTeX, CSV and one HTML page, with plots.
+A sweep's table shows published values beside ours. Any other folder gets one row per run.
+
+Exit codes: 0: success; 1: a result file could not be read (the others are reported), or the report
+could not be written; 2: no results found."""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ MOST_NAMED = 6
 
 
 def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
-    """The tables, and what is to be said where not all runs stand in one."""
+    """The tables, and notes on runs that do not share one table."""
     groups, tables, notes = sort_out(runs, folder), list[Table](), list[str]()
     for name in sorted(groups, key=str):
         layout, members = named(name), groups[name]
@@ -30,7 +32,9 @@ def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
         made = made or list(any_folder.tables(members))
         if len([table for table in made if table.title != any_folder.SEEDS]) > 1:
             whose = f" of {name}" if layout else ""
-            notes.append(f"The runs{whose} do not stand in one table; they are in {len(made)}.")
+            notes.append(
+                f"The runs{whose} do not fit in one table; they are split into {len(made)}."
+            )
         tables += made
     sweeps = sorted({str(run.options.get("sweep")) for run in runs})
     if len(sweeps) > 1:
@@ -41,7 +45,7 @@ def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dsnot_exp.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a sweep's folder, or any that holds runs")
+    parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder of runs")
     given = parser.parse_args().folder
     folder = given.parent if given.name == NAME and given.is_file() else given
     runs, broken = load(folder) if folder.is_dir() else ([], [])
@@ -63,9 +67,9 @@ def main() -> None:
 
 
 def _nothing(folder: Path, broken: list[str]) -> str:
-    """What is there instead, and the folders near it that do hold results."""
+    """What the folder contains instead, and nearby folders that contain results."""
     if broken:
-        return "no result file here can be read; run again what they name"
+        return "none of its result files can be read; rerun those runs"
     if folder.is_dir():
         there = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir())
         more = ", ..." if len(there) > MOST_NAMED else ""
@@ -74,7 +78,7 @@ def _nothing(folder: Path, broken: list[str]) -> str:
     else:
         what = "is a file" if folder.exists() else "no such folder"
     near = _near(folder.parent if folder.parent.is_dir() else Path("outputs"), folder.name)
-    return f"{what}; " + (f"results lie in {near}" if near else "give a folder of runs")
+    return f"{what}; " + (f"there are results in {near}" if near else "give a folder of runs")
 
 
 def _near(parent: Path, wanted: str) -> str:

@@ -1,4 +1,4 @@
-"""The look of a figure: on the page in its own colours, in a file on white."""
+"""Plot style. SVGs have no background and take the page's text colour; PNGs are on white."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-INK = "#202428"  # the page replaces it by its own colour of text
+INK = "#202428"  # the page replaces it with its text colour
 STYLE = {
     "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9.5, "legend.fontsize": 8.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
@@ -22,7 +22,7 @@ STYLE = {
 
 
 def file_of(figure: Canvas, kind: str) -> bytes:
-    """The SVG without a background and a date; the PNG on white."""
+    """Encode a figure: an SVG without background and date, or a PNG on white."""
     buffer = io.BytesIO()
     clear = kind == "svg"
     meta = {"Date": None} if clear else None
@@ -42,7 +42,7 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Canvas
 
 
 def logarithmic(axis: Any, values: Sequence[float]) -> None:
-    """Where no value is zero; ticks in plain figures."""
+    """Use a log scale with plain tick labels, if all values are positive."""
     if min(values) <= 0:
         return
     axis.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Pictures of a folder of runs, and words that say which runs they show."""
+"""Plots of a folder of runs, with captions that say which runs they show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from dsnot_exp.report.output.formats import pretty
+from dsnot_exp.report.names import pretty
 from dsnot_exp.report.plot_style import STYLE, canvas, file_of, logarithmic
 from dsnot_exp.report.runs import Run, in_order, number
 from dsnot_exp.report.tables.groups import clashing
@@ -31,7 +31,7 @@ class Picture:
 
 
 def pictures(runs: Sequence[Run]) -> Iterator[Picture]:
-    """Only those that these runs have something to show in."""
+    """The plots for which these runs have data."""
     for draw in (_sparsity, _errors, _costs):
         with matplotlib.rc_context(STYLE):
             found = draw(runs)
@@ -44,8 +44,8 @@ Drawn = tuple[str, str, Canvas] | None
 
 
 def _sparsity(runs: Sequence[Run]) -> Drawn:
-    """Perplexity against sparsity, a line per method, a panel per model and data set. Runs that
-    differ in many more options make no lines."""
+    """Perplexity against sparsity: a line per method, a panel per model and data set. None if the
+    runs differ in too many other options."""
     lines: dict[tuple[str, str], dict[str, dict[float, list[float]]]] = {}
     keys = clashing(runs, ("model", "method", "sparsity", "pattern"))
     if len(keys) > MOST["options"]:
@@ -86,10 +86,10 @@ def _sparsity(runs: Sequence[Run]) -> Drawn:
     handles = {label: h for axis in axes.flat
                for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}  # fmt: skip
     figure.legend(handles.values(), handles.keys(), loc="outside right upper")
-    left = f" {len(shown)} of {len(wide)} panels are shown." if len(shown) < len(wide) else ""
+    left = f" Shown: {len(shown)} of {len(wide)} panels." if len(shown) < len(wide) else ""
     if len(methods) < len(every):
-        left += f" {len(methods)} of {len(every)} lines are shown."
-    text = f"Perplexity against sparsity; mean over seeds; the initializer alone is dashed.{left}"
+        left += f" Shown: {len(methods)} of {len(every)} lines."
+    text = f"Perplexity against sparsity, mean over seeds. Dashed: the initializer alone.{left}"
     return "perplexity_sparsity", text, figure
 
 
@@ -98,12 +98,12 @@ def _further(run: Run, keys: list[str]) -> list[str]:
 
 
 def _hue(label: str) -> str:
-    """Methods of one initializer share a colour, unless further options make lines of their own."""
+    """Methods with the same initializer share a colour, unless other options split the lines."""
     return label if "," in label else label.split("+")[0]
 
 
 def _errors(runs: Sequence[Run]) -> Drawn:
-    """Of every initializer the refined run with the lowest perplexity."""
+    """Layer errors of each initializer's refined run with the lowest perplexity."""
     best: dict[str, tuple[float, Run]] = {}
     for run in runs:
         if not _rows(run, "expected"):
@@ -123,13 +123,13 @@ def _errors(runs: Sequence[Run]) -> Drawn:
             _panel(axis, run, kind)
         row[0].set_title(f"{run.model}, {run.method}, {run.budget}")
     for axis in axes[-1]:
-        axis.set_xlabel("layer, in walking order")
+        axis.set_xlabel("layer, in model order")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 1].legend(loc="upper right", bbox_to_anchor=(1, 1.22), ncols=2)
     text = (
-        f"Error of every layer before and after refinement, of {len(shown)} of {len(runs)} runs: "
-        "of every initializer the one with the lowest perplexity. Expected: mean over rows of "
-        "|e_r|; relative: ‖(W−Ŵ)X‖² / ‖WX‖²."
+        f"Error of every layer before and after refinement, for {len(shown)} of {len(runs)} runs: "
+        "for each initializer, the run with the lowest perplexity. Expected error: mean of |e_r| "
+        "over rows. Relative error: ‖(W−Ŵ)X‖² / ‖WX‖²."
     )
     return "layer_errors", text, figure
 
@@ -155,7 +155,7 @@ def _panel(axis: Any, run: Run, kind: str) -> None:
 
 
 def _costs(runs: Sequence[Run]) -> Drawn:
-    """Seconds by phase and peak memory, a bar per run."""
+    """Seconds by phase and peak memory, one bar per run."""
     timed = [run for run in runs if any(number(v) for v in run.result["timing_s"].values())]
     slowest = sorted(timed, key=lambda run: -(number(run.result["timing_s"].get("total")) or 0.0))
     chosen = {id(run) for run in slowest[: MOST["costs"]]}
@@ -173,7 +173,7 @@ def _costs(runs: Sequence[Run]) -> Drawn:
     for offset, kind, colour in ((0.16, "rss", COLOURS[6]), (-0.16, "device", COLOURS[0])):
         size = [number(r.result["memory"].get(f"peak_{kind}_bytes")) or 0.0 for r in shown]
         if any(size):
-            name = "main memory" if kind == "rss" else "device memory"
+            name = "host memory" if kind == "rss" else "device memory"
             y = [place + offset for place in places]
             axes[0, 1].barh(y, [s / 2**30 for s in size], 0.3, color=colour, label=name)
     labels = [f"{run.model}  {run.method}  {run.budget}" for run in shown]
@@ -195,7 +195,7 @@ def _costs(runs: Sequence[Run]) -> Drawn:
     return (
         "time_memory",
         f"Time by phase and peak memory of {which}"
-        + (", the slowest." if len(shown) < len(timed) else "."),
+        + (" (the slowest)." if len(shown) < len(timed) else "."),
         figure,
     )
 

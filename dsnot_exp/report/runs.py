@@ -1,4 +1,4 @@
-"""Result files -> runs. What cannot be read is named, never guessed at."""
+"""Load result files as runs. Files that cannot be read are listed; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOES_NOTHING = (None, "none", "uniform", "dense")
 
 @dataclass(frozen=True)
 class Run:
-    """One result.json; `options` is its configuration with dotted names."""
+    """One result.json. `options`: its configuration with dotted names."""
 
     path: Path
     result: dict[str, Any] = field(repr=False)
@@ -26,7 +26,7 @@ class Run:
 
     @property
     def model(self) -> str:
-        """`local` and `hub` say nothing; the last part of the path does."""
+        """The model's name; for `local` and `hub`, the last part of the path."""
         name, path = self.options.get("model.name"), self.options.get("model.path")
         if name in ("local", "hub", None) and path:
             return str(path).rstrip("/").rpartition("/")[2] or str(path)
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """What was done to the weights, in its order: `wanda+dsnot`; `dense` if nothing was."""
+        """The methods applied to the weights, in order, such as `wanda+dsnot`; `dense` if none."""
         groups = ("prune", "allocate", "refine", "reconstruct", "finetune")
         names = [self.options.get(f"{group}.name") for group in groups]
         return "+".join(str(n) for n in names if n not in DOES_NOTHING) or "dense"
@@ -53,7 +53,7 @@ class Run:
         return self.result.get("status", "finished") != "finished"
 
     def axis(self, name: str) -> Any:
-        """The run's place on an axis of a table: a property, or any option by its name."""
+        """The run's value on an axis of a table: a property, or any option by its name."""
         if name == "initializer":
             return self.method.split("+")[0]
         if name in ("model", "method", "budget", "seqlen"):
@@ -61,7 +61,7 @@ class Run:
         return self.options.get(name)
 
     def metric(self, kind: str, name: str, stage: str, key: str | None = None) -> float | None:
-        """A number of `metrics`, or None where this run does not hold it."""
+        """A number from `metrics`, or None if this run does not have it."""
         found = self.result["metrics"][kind].get(name, {}).get(stage)
         return number(found.get(key) if key and isinstance(found, dict) else found)
 
@@ -74,41 +74,41 @@ def budget(sparsity: Any, pattern: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None: a bool, a word and a NaN are no figures."""
+    """A finite number, or None. Bools, strings and NaN do not count as numbers."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return value if known and math.isfinite(value) else None
 
 
 def load(folder: Path) -> tuple[list[Run], list[str]]:
-    """Every whole result at or below `folder`, and a line for each that cannot be read."""
+    """All valid results at or below `folder`, and a line for each file that cannot be read."""
     runs, broken = [], []
     for path in sorted(folder.rglob(NAME)):
         try:
             result = _checked(json.loads(path.read_text("utf-8")))
         except RecursionError:
-            broken.append(f"{path}: left out (nested too deeply)")
+            broken.append(f"{path}: skipped (nested too deeply)")
         except (OSError, ValueError) as error:
-            broken.append(f"{path}: left out ({' '.join(str(error).split())})")
+            broken.append(f"{path}: skipped ({' '.join(str(error).split())})")
         else:
             runs.append(Run(path, result, flatten(result["config"])))
     return runs, broken
 
 
 def _checked(result: Any) -> dict[str, Any]:
-    """The result with every mapping that the report reads; ValueError says what is wrong."""
+    """The result with every mapping that the report reads. Raises ValueError if malformed."""
     if not isinstance(result, dict) or not isinstance(result.get("schema"), int):
-        raise ValueError("no result: it names no schema")
+        raise ValueError("not a result: it has no schema")
     if result["schema"] > SCHEMA:
-        raise ValueError(f"schema {result['schema']} is newer than this program's {SCHEMA}")
+        raise ValueError(f"schema {result['schema']} is newer than the supported schema {SCHEMA}")
     metrics = {"perplexity": {}, "zero_shot": {}, "reconstruction": []} | _mapping(
         result, "metrics", required=True
     )
     for kind in ("perplexity", "zero_shot"):
         if any(not isinstance(v, dict) for v in _mapping(metrics, kind).values()):
-            raise ValueError(f"metrics.{kind} is not as it should be")
+            raise ValueError(f"metrics.{kind} is not a mapping of mappings")
     rows = metrics["reconstruction"]
     if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
-        raise ValueError("metrics.reconstruction is not as it should be")
+        raise ValueError("metrics.reconstruction is not a list of mappings")
     parts = {name: _mapping(result, name) for name in MAPPINGS}
     config = _mapping(result, "config", required=True)
     return {**result, **parts, "config": config, "metrics": metrics}
@@ -119,12 +119,12 @@ def _mapping(tree: dict[str, Any], key: str, required: bool = False) -> dict[str
     if value is None and not required:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{key} is {'missing' if value is None else 'no mapping'}")
+        raise ValueError(f"{key} is {'missing' if value is None else 'not a mapping'}")
     return value
 
 
 def in_order(values: Sequence[Any], first: Sequence[Any] = ()) -> list[Any]:
-    """`first` as it is, then what else there is: nothing, numbers, names (llama-7b < llama-13b)."""
+    """`first` unchanged, then the other values: None, numbers, names (llama-7b < llama-13b)."""
 
     def key(value: Any) -> tuple[int, float, list[tuple[bool, float, str]]]:
         figure = number(value)

@@ -1,4 +1,4 @@
-"""A small Llama for a small language of our own, with the language, its tasks and its training."""
+"""A small Llama for a small language of our own: the language, its tasks, training and weights."""
 
 from pathlib import Path
 

@@ -6,9 +6,9 @@ from dsnot_exp.tinyworld.world import Chance, Scene
 
 
 class Ranking:
-    """The people of a scene in one order, from the tallest (say) to the shortest.
+    """The people of a scene in one order, such as from the tallest to the shortest.
 
-    upwards: how often it is told from above ("taller") rather than from below ("shorter").
+    upwards: how often sentences compare from above ("taller") rather than from below ("shorter")
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -20,7 +20,7 @@ class Ranking:
         self.order = scene.chance.draw(scene.people, len(scene.people))
 
     def compare(self, kind: str, high: int, low: int) -> None:
-        """Says that the person at `high` comes before the person at `low`, or the reverse."""
+        """State that the person at `high` ranks above the person at `low`, in either direction."""
         p, q = self.order[high], self.order[low]
         r = self.scene.chance.pick([name for name in self.order if name not in (p, q)])
         if self.scene.chance.random() > self.upwards:
@@ -31,7 +31,7 @@ class Ranking:
             self.scene.say(kind, p, q, r=r, **self.up)
 
     def compare_all(self) -> None:
-        """Every neighbouring pair, in random order: just enough to know the whole ranking."""
+        """Compare all neighbours, in random order: just enough to know the whole ranking."""
         for high in self.scene.chance.draw(list(range(len(self.order) - 1)), len(self.order) - 1):
             self.compare("than", high, high + 1)
             fill(self.scene, "filler", 0.08)
@@ -44,7 +44,7 @@ class Ranking:
             self.extreme("so most")
 
     def note(self) -> None:
-        """The whole ranking from one end or the other."""
+        """State the whole ranking, from one end or the other."""
         if self.scene.chance.random() < 0.5:
             words, order = {"most": self.up["most"], "least": self.down["most"]}, self.order
         else:
@@ -52,7 +52,7 @@ class Ranking:
         self.scene.say("ranking", order=" , ".join(order), **words)
 
     def extreme(self, kind: str) -> str:
-        """States or asks who is the tallest or the shortest, and returns the answer."""
+        """State or ask who is the tallest or the shortest, and return the answer."""
         words, p = (
             (self.up, self.order[0])
             if self.scene.chance.random() < self.upwards
@@ -66,7 +66,7 @@ class Ranking:
         return p
 
     def ask_pair(self, p: str, q: str) -> str:
-        """Asks which of two is taller (or shorter), and returns the answer."""
+        """Ask which of two people is taller (or shorter), and return the answer."""
         high, low = sorted((p, q), key=self.order.index)
         if self.scene.chance.random() < self.upwards:
             self.scene.say("who is more", p, q, r=high, **self.up)

@@ -6,7 +6,7 @@ from dsnot_exp.tinyworld.world import Chance, Scene
 
 
 class Bags:
-    """How many things of one kind everybody has (0-6), and the sentences about it."""
+    """How many things of one kind each person has (0-6), and the sentences about it."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene

@@ -1,29 +1,29 @@
-"""The weights that the bundled model's training begins with.
+"""Initial weights for training the bundled model.
 
-From the usual random start a small model takes long to learn who is where and who has what: it
-must first find out that a place belongs to the name some words before it, and that the latest
-place is the valid one. Here it begins with heads that look back and heads that find the same
-name again; what they are good for is left to training.
+From the usual random initialisation, a small model takes long to learn who is where and who has
+what. It must first learn that a place belongs to the name some words before it, and that the latest
+place is the valid one. Here training starts with heads that look back and heads that find the same
+name again. It still has to learn how to use them.
 """
 
 import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-PAIRS = 6  # rotary frequencies, the fastest, that tell a word from its neighbours
-SLOWER = slice(PAIRS, PAIRS + 2)  # those that tell what is recent
+PAIRS = 6  # the fastest rotary frequencies: they distinguish a word from its neighbours
+SLOWER = slice(PAIRS, PAIRS + 2)  # slower ones: they distinguish recent from old words
 BACK = 7  # words
 
 
 @torch.no_grad()
 def prepare(model: LlamaForCausalLM, naming: Tensor) -> None:
-    """Initial weights; `naming`: the tokens of names, places and things.
+    """Set the initial weights. `naming`: the tokens of names, places and things.
 
-    Embeddings have entries of about 1, a common part that stands for "any word", and nothing in
-    two registers, subspaces of a head's size. All heads find words equal to the present one
-    (mimetic initialisation, arXiv 2305.09828), but for those of `look_back` and `find_again`; after
-    the first block they prefer the latest. What is found is said: W_o W_v is near the identity
-    and the output matrix a multiple of the embeddings.
+    Embeddings have entries of about 1 and a common part that represents "any word". They are zero
+    in two registers, which are subspaces of a head's size. Except for the heads of `look_back` and
+    `find_again`, all heads find words equal to the current one (mimetic initialisation, arXiv
+    2305.09828); after the first block they prefer the latest. The model predicts the found word:
+    W_o W_v is near the identity, and the output matrix is a multiple of the embeddings.
     """
     hidden, heads = model.config.hidden_size, model.config.num_attention_heads
     size = hidden // heads
@@ -63,8 +63,8 @@ def prepare(model: LlamaForCausalLM, naming: Tensor) -> None:
 
 
 def look_back(query: Tensor, key: Tensor, anything: Tensor, frequencies: Tensor) -> None:
-    """Head i looks i + 1 words back, whatever stands there, and notes names, places and things:
-    up to 3 words back in the first register, else in the second.
+    """Head i looks i + 1 words back, at any word, and writes names, places and things to a
+    register: to the first for up to 3 words back, otherwise to the second.
 
     query, key: (heads, size, hidden). A rotary pair is a row and the row size / 2 below it.
     """
@@ -78,8 +78,9 @@ def look_back(query: Tensor, key: Tensor, anything: Tensor, frequencies: Tensor)
 
 
 def find_again(query: Tensor, key: Tensor, registers: Tensor, sharp: float = 2.8) -> None:
-    """Two heads for each pair of registers find the words that hold in the one what the present
-    word holds in the other: those told of the same. Only slow frequencies: distance plays no part.
+    """For each pair of registers, two heads find the words whose one register equals the current
+    word's other register: the words about the same name. They only use slow rotary frequencies, so
+    distance does not matter.
     """
     half = query.shape[1] // 2
     slow = half // 2

@@ -1,12 +1,12 @@
-"""The texts: stories of disjoint seeds for training, validation and test."""
+"""The texts: stories from disjoint seeds for training, validation and test."""
 
 from dsnot_exp.tinyworld.comparing import comparisons
 from dsnot_exp.tinyworld.counting import counts
 from dsnot_exp.tinyworld.stories import things
 from dsnot_exp.tinyworld.world import Chance
 
-# Python mixes a seed's 32-bit words so that n and n + ((n - 1) << 32) give the same numbers:
-# the splits lie so far apart that no such pair can be met.
+# Python mixes a seed's 32-bit words so that n and n + ((n - 1) << 32) give the same numbers. The
+# splits are so far apart that no such pair occurs.
 SEEDS = {"train": 0, "validation": 1 << 60, "test": 2 << 60, "tasks": 3 << 60}
 
 
@@ -19,15 +19,15 @@ def story(seed: int) -> str:
 
 
 def stories(split: str, count: int, start: int = 0) -> list[str]:
-    """`count` stories, from number `start` on, of the "train", "validation" or "test" split."""
+    """`count` stories of the "train", "validation" or "test" split, from number `start` on."""
     return [story(SEEDS[split] + start + number) for number in range(count)]
 
 
 def corpus(split: str, words: int, start: int = 0) -> str:
     """Stories joined as in training, ``<s> ... </s><s> ...``, with at least `words` tokens."""
-    told: list[str] = []
+    texts: list[str] = []
     count = 0
     while count < words:
-        told.append(story(SEEDS[split] + start + len(told)))
-        count += told[-1].count(" ") + 3
-    return " ".join(f"<s> {text} </s>" for text in told)
+        texts.append(story(SEEDS[split] + start + len(texts)))
+        count += texts[-1].count(" ") + 3
+    return " ".join(f"<s> {text} </s>" for text in texts)

@@ -9,10 +9,11 @@ from dsnot_exp.tinyworld import tokenizer
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes and schedule; a step sees `batch` x `length` tokens, or 3/4 of it in short rows.
+    """Sizes and schedule. A step sees `batch` x `length` tokens, or 3/4 of that in short rows.
 
-    packed: how many steps at the end see packed text; emphasis: how much more than 1 a token of
-    an answer weighs before; the rates are peaks, for matrices, input embeddings and the rest.
+    packed: number of steps at the end that see packed text
+    emphasis: until then, an answer's tokens have weight 1 + emphasis in the loss
+    muon_rate, input_rate, adam_rate: peak learning rates of matrices, input embeddings and the rest
     """
 
     hidden: int = 320

@@ -1,4 +1,4 @@
-"""The dense figures: ``python -m dsnot_exp.tinyworld.measure [--model DIR]``."""
+"""Score the dense model: ``python -m dsnot_exp.tinyworld.score [--model DIR]``."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ from dsnot_exp.tinyworld.tasks import ITEMS, TASKS, items
 
 @torch.inference_mode()
 def perplexity(model: PreTrainedModel, split: str, blocks: int = 200, length: int = 256) -> float:
-    """exp of the mean loss in nats a token over `blocks` blocks of `length` tokens."""
+    """exp of the mean loss in nats per token over `blocks` blocks of `length` tokens."""
     words = AutoTokenizer.from_pretrained(MODEL)
     ids = words(corpus(split, blocks * length), add_special_tokens=False, return_tensors="pt")
     whole = ids.input_ids[0, : blocks * length].view(blocks, length)
@@ -23,7 +23,7 @@ def perplexity(model: PreTrainedModel, split: str, blocks: int = 200, length: in
 
 @torch.inference_mode()
 def accuracy(model: PreTrainedModel, task: str, count: int = ITEMS) -> float:
-    """The share of the first `count` items whose right choice has the highest probability."""
+    """Share of the first `count` items whose right choice has the highest probability."""
     words = AutoTokenizer.from_pretrained(MODEL)
     right = 0
     for made in items(task, count):

@@ -5,7 +5,7 @@ from dsnot_exp.tinyworld.world import NOBODY, Chance, Scene
 
 
 def introduce(scene: Scene, person: str) -> None:
-    """Perhaps a trade or a garment by which the person can be called later."""
+    """Sometimes give the person a trade or a garment to be referred to by later."""
     roll = scene.chance.random()
     if roll < 0.1:
         job = scene.chance.word(WORDS["jobs"])
@@ -26,7 +26,7 @@ def fill(scene: Scene, kind: str, chance: float) -> None:
 
 
 def furnish(scene: Scene) -> None:
-    """Says where everybody and everything is at the start."""
+    """State where everybody and everything is at the start."""
     chance, left = scene.chance, list(scene.people)
     while left:
         p, place = left.pop(0), chance.pick(scene.places)
@@ -79,7 +79,7 @@ def go(scene: Scene, p: str) -> None:
 
 
 def act(scene: Scene) -> None:
-    """One event which is possible in the scene's state."""
+    """One event that is possible in the scene's state."""
     chance = scene.chance
     p = chance.pick(scene.people)
     here, q = scene.place[p], scene.other(p)
@@ -109,7 +109,7 @@ def act(scene: Scene) -> None:
 
 
 def state(scene: Scene) -> None:
-    """A true statement about where somebody or something is, or who has it."""
+    """State where somebody or something is, or who has it."""
     chance = scene.chance
     p, q = chance.draw(scene.people, 2)
     thing, roll = chance.pick(scene.things), chance.random()
@@ -125,7 +125,7 @@ def state(scene: Scene) -> None:
 
 
 def note(scene: Scene) -> None:
-    """Everything that is true now, in short."""
+    """Summarise everything that is true now."""
     facts = [("note person", {"p": p, "L": scene.place[p]}) for p in scene.people]
     for x in scene.things:
         facts.append(("note thing", {"O": x, "r": scene.holder[x], "L": scene.whereabouts(x)}))
@@ -133,7 +133,7 @@ def note(scene: Scene) -> None:
 
 
 def ask(scene: Scene, kind: str, about: str) -> str:
-    """A question about a thing or a person and its answer, which is returned."""
+    """Ask about a thing or a person, and add and return the answer."""
     q = scene.chance.pick([name for name in scene.people if name != about])
     if kind == "who":
         scene.say(kind, scene.holder[about], scene.other(scene.holder[about]), O=about)
@@ -149,7 +149,7 @@ def ask(scene: Scene, kind: str, about: str) -> str:
 
 
 def questions(scene: Scene, count: int) -> None:
-    """Different questions about what has been told, with their answers."""
+    """Ask different questions about the story so far, with their answers."""
     known = [(kind, thing) for thing in scene.things for kind in ("who", "where thing")]
     known += [("where person", person) for person in scene.people]
     known.append(("before", scene.people[-1]))

@@ -1,7 +1,7 @@
-"""Zero-shot tasks in lm-eval's form, with items that no training story contains.
+"""Zero-shot tasks in lm-eval's format, with items that no training story contains.
 
-``build(folder)`` writes a YAML file and a JSON-lines file a task, 500 items each. All but
-``tw_follows`` have single-token answers, which lm-eval scores with one forward an item.
+``build(folder)`` writes a YAML file and a JSON-lines file per task, with 500 items each. All tasks
+except ``tw_follows`` have single-token answers, which lm-eval scores with one forward per item.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from dsnot_exp.tinyworld.world import FORMS, NOBODY, Chance, Scene
 from dsnot_exp.utils.files import write_atomically
 
 ITEMS = 500
-LONGEST = 60  # words of a context
+LONGEST = 60  # maximum words of a context
 
 YAML = """\
 task: {name}
@@ -54,13 +54,13 @@ class Item:
 
 
 def item(context: str, right: str, wrong: list[str], number: int) -> Item:
-    """Puts the right answer at each position equally often, by the item's number."""
+    """An item. Its number sets the right answer's position, so that all are equally frequent."""
     answer = number % (len(wrong) + 1)
     return Item(context, [*wrong[:answer], right, *wrong[answer:]], answer)
 
 
 def question(scene: Scene, right: str, others: list[str], number: int) -> Item | None:
-    """The scene up to the answer of its last question; None if it is too long."""
+    """An item with the scene up to the last question's answer; None if that is too long."""
     end = len(scene.words) - scene.words[::-1].index(right) - 1
     wrong = [name for name in others if name != right]
     context = " ".join(scene.words[:end])
@@ -70,7 +70,7 @@ def question(scene: Scene, right: str, others: list[str], number: int) -> Item |
 
 
 def moved_scene(chance: Chance, places: int = 3) -> tuple[Scene, str] | None:
-    """Two persons, at almost all places, and a thing, if it has changed hands."""
+    """Two people in at least `places` - 1 places, and a thing; None if it has not changed hands."""
     scene = Scene(chance, 2, places, 1)
     furnish(scene)
     if len(set(scene.place.values())) < places - 1:
@@ -83,7 +83,7 @@ def moved_scene(chance: Chance, places: int = 3) -> tuple[Scene, str] | None:
 
 
 def where(chance: Chance, number: int) -> Item | None:
-    """Where a thing is, out of three places, all of which the context mentions."""
+    """Where a thing is: one of three places, all mentioned in the context."""
     found = moved_scene(chance)
     if not found or not set(found[0].places) <= set(found[0].words):
         return None
@@ -92,7 +92,7 @@ def where(chance: Chance, number: int) -> Item | None:
 
 
 def holder(chance: Chance, number: int) -> Item | None:
-    """Who has a thing: one of two persons, or nobody."""
+    """Who has a thing: one of two people, or nobody."""
     found = moved_scene(chance)
     if not found:
         return None
@@ -101,22 +101,22 @@ def holder(chance: Chance, number: int) -> Item | None:
 
 
 def count(chance: Chance, number: int) -> Item | None:
-    """How many things somebody has; the wrong answers are numbers of the story, as far as any."""
+    """How many things somebody has. Wrong answers are first taken from the story's numbers."""
     scene = Scene(chance, 2)
     bags = Bags(scene)
     bags.start()
     for _ in range(chance.number(0, 2)):
         bags.change()
-    told = [word for word in WORDS["amounts"] if word in scene.words]
+    mentioned = [word for word in WORDS["amounts"] if word in scene.words]
     right = bags.ask(*chance.draw(scene.people, 2))
-    near = [word for word in told if word != right]
-    far = [word for word in WORDS["amounts"] if word not in told and word != right]
+    near = [word for word in mentioned if word != right]
+    far = [word for word in WORDS["amounts"] if word not in mentioned and word != right]
     wrong = [*chance.draw(near, len(near)), *chance.draw(far, len(far))][:3]
     return question(scene, right, wrong, number)
 
 
 def compare(chance: Chance, number: int) -> Item | None:
-    """Who of two is taller (or older, weaker, ...), told of three."""
+    """Which of two people is taller (or older, weaker, ...), in a story about three."""
     scene = Scene(chance, 3)
     ranking = Ranking(scene)
     ranking.compare_all()
@@ -125,7 +125,7 @@ def compare(chance: Chance, number: int) -> Item | None:
 
 
 def refer(chance: Chance, number: int) -> Item | None:
-    """She or he: which pronoun goes on, where a woman and a man were told of."""
+    """She or he: which pronoun continues a story about a woman and a man."""
     scene = Scene(chance, 2, 3, 1)
     person, other = chance.draw(scene.people, 2)
     if SHE_OR_HE[person] == SHE_OR_HE[other]:
@@ -138,19 +138,21 @@ def refer(chance: Chance, number: int) -> Item | None:
 
 
 def follows(chance: Chance, number: int) -> Item | None:
-    """Which of two sentences, different in one word, agrees with what was told."""
+    """Which of two sentences that differ in one word agrees with the story."""
     found = moved_scene(chance)
     if not found or found[0].text().count(" ") >= LONGEST:
         return None
     scene, thing = found
     place, person = scene.whereabouts(thing), scene.holder[thing]
     if person == NOBODY or chance.random() < 0.5:
-        told = [name for name in scene.places if name in scene.words and name != place]
-        kind, right, wrong = "so lies", place, chance.pick(told or [scene.elsewhere(place)])
+        known = [name for name in scene.places if name in scene.words and name != place]
+        kind, right, wrong = "so lies", place, chance.pick(known or [scene.elsewhere(place)])
     else:
         kind, right, wrong = "so holds", person, scene.other(person)
     mentions = [word for word in scene.words if word in (right, wrong)]
-    if mentions[-1:] == [right] and chance.random() < 0.4:  # the latest must not be a good guess
+    if (
+        mentions[-1:] == [right] and chance.random() < 0.4
+    ):  # else the latest mention is a good guess
         return None
     simple = [form for form in FORMS[kind] if not {"M", "q"} & {text for _, text in form}]
     words = scene.render(chance.pick(simple), person, O=thing, L=place)
@@ -181,9 +183,9 @@ def items(name: str, count: int = ITEMS) -> list[Item]:
 
 
 def build(folder: Path) -> list[str]:
-    """Writes the tasks into `folder` and returns their names.
+    """Write the tasks into `folder` and return their names.
 
-    The items' digest is in their file's name, so that no cache of an older file is used.
+    A digest of the items is in their file's name, so that no cache of an older file is used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TASKS:

@@ -1,4 +1,4 @@
-"""A word-level tokenizer: one token a word, so that every answer is a single token."""
+"""A word-level tokenizer: one token per word, so that every answer is a single token."""
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -18,7 +18,7 @@ def vocabulary() -> list[str]:
 
 
 def build() -> PreTrainedTokenizerFast:
-    """Splits at spaces and puts <s> before a text (pieces of punctuation are words)."""
+    """A tokenizer that splits at spaces and prepends <s>. Punctuation marks are words."""
     tokens = {word: index for index, word in enumerate(vocabulary())}
     core = Tokenizer(models.WordLevel(tokens, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -1,9 +1,9 @@
-"""Trains the bundled model again: ``python -m dsnot_exp.tinyworld.train --out DIR``.
+"""Train the bundled model: ``python -m dsnot_exp.tinyworld.train --out DIR``.
 
-Steps, not time, define the schedule, and every step's text and order come from the step's
-number: a run which was killed goes on from its checkpoint as if nothing had happened.
-The hidden matrices learn with Muon (``torch.optim.Muon``, which needs torch 2.9 or newer),
-embeddings and norms with AdamW. 2 CPU cores with bfloat16 instructions need about an hour.
+The schedule counts steps, not time, and each step's text and order follow from the step's number. A
+killed run therefore resumes from its checkpoint as if it had not stopped. Muon
+(``torch.optim.Muon``, torch 2.9 or newer) trains the hidden matrices, AdamW the embeddings, the
+norms and the head. Training takes about an hour on 2 CPU cores with bfloat16 instructions.
 """
 
 import argparse
@@ -23,26 +23,26 @@ from dsnot_exp.tinyworld.lexicon import WORDS
 from dsnot_exp.tinyworld.network import Recipe, config
 from dsnot_exp.tinyworld.training_rows import answers, packed_rows, short_rows
 
-NAMING = ("women", "men", "places", "things")  # the words that stories are about
-STORIES = 1000  # reserved for each step, so that a step's text follows from its number
+NAMING = ("women", "men", "places", "things")  # the word classes that stories are about
+STORIES = 1000  # story numbers reserved per step, so that a step's number determines its text
 
 
 def rate(recipe: Recipe, step: int) -> float:
-    """The factor on both learning rates: linear warm-up, then a cosine down to zero."""
+    """The factor on all learning rates: linear warm-up, then cosine decay to zero."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     return 0.5 + 0.5 * math.cos(math.pi * (step - recipe.warmup) / (recipe.steps - recipe.warmup))
 
 
 class Trainer:
-    """Model, optimizers and number of the step: all that a checkpoint holds."""
+    """The model, the optimizers and the step number: the content of a checkpoint."""
 
     def __init__(self, recipe: Recipe, compiled: bool = False) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.step = recipe, 0
         self.words = tokenizer.build()
         self.model = LlamaForCausalLM(config(recipe))
-        # In short rows plain attention is faster on a CPU than the fused one's backward.
+        # On a CPU with short rows, eager attention is faster than the backward of fused attention.
         self.model.set_attn_implementation("eager")
         naming = [word for name in NAMING for word in WORDS[name]]
         prepare(self.model, torch.tensor(self.words.convert_tokens_to_ids(naming)))
@@ -58,7 +58,7 @@ class Trainer:
         ]
 
     def advance(self) -> float:
-        """One step; returns its loss in nats a token, every token counted alike."""
+        """Run one step and return its unweighted mean loss in nats per token."""
         recipe = self.recipe
         packed = self.step >= recipe.steps - recipe.packed
         rows = packed_rows if packed else short_rows
@@ -81,7 +81,7 @@ class Trainer:
         return float(losses.detach().sum() / (targets >= 0).sum())
 
     def save(self, path: Path) -> None:
-        """Writes beside `path` and renames, so that a killed run leaves the old file whole."""
+        """Write beside `path` and rename, so that a killed run leaves the old file intact."""
         state = {
             "recipe": asdict(self.recipe),
             "step": self.step,
@@ -102,13 +102,13 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
     def export(self, folder: Path) -> None:
-        """Writes the Hugging Face folder, weights in bfloat16."""
+        """Write the Hugging Face folder, with weights in bfloat16."""
         LlamaForCausalLM.save_pretrained(self.model.bfloat16(), folder)
         self.words.save_pretrained(folder)
 
 
 def train(recipe: Recipe, folder: Path, checkpoint: Path, compiled: bool = False) -> None:
-    """Trains (on) until the last step and writes the model into `folder`."""
+    """Train, or resume training, to the last step, and write the model into `folder`."""
     trainer = Trainer(recipe, compiled)
     if checkpoint.exists():
         trainer.load(checkpoint)
@@ -130,11 +130,11 @@ def train(recipe: Recipe, folder: Path, checkpoint: Path, compiled: bool = False
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the trained model")
     parser.add_argument("--checkpoint", type=Path, help="default: OUT/checkpoint.pt")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument(
-        "--plain", action="store_true", help="without torch.compile, which needs a C++ compiler"
+        "--plain", action="store_true", help="do not use torch.compile, which needs a C++ compiler"
     )
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()

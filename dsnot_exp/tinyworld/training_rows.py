@@ -1,4 +1,4 @@
-"""Training stories as rows of tokens; a row's text follows from the number of its first story."""
+"""Training stories as rows of tokens. The number of the first story determines the rows."""
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -13,9 +13,9 @@ def encoded(words: PreTrainedTokenizerFast, story: int, count: int) -> list[list
 
 
 def short_rows(recipe: Recipe, words: PreTrainedTokenizerFast, story: int) -> torch.Tensor:
-    """Whole stories of up to `length` / 2 tokens, (1.5 batch, length / 2), padded with -100.
+    """Whole stories in rows of `length` / 2 tokens, (1.5 batch, length / 2), padded with -100.
 
-    The first part of the training: every answer is there together with what it follows from.
+    For the first part of training: every answer is in the same row as the facts it follows from.
     """
     length = recipe.length // 2
     rows: list[list[int]] = [[] for _ in range(recipe.batch * 3 // 2)]
@@ -27,16 +27,16 @@ def short_rows(recipe: Recipe, words: PreTrainedTokenizerFast, story: int) -> to
 
 
 def packed_rows(recipe: Recipe, words: PreTrainedTokenizerFast, story: int) -> torch.Tensor:
-    """Stories joined and cut anywhere, (batch, length): as text is met in evaluation."""
+    """Stories concatenated and cut anywhere, (batch, length), as in evaluation."""
     size = recipe.batch * recipe.length
     ids = [token for one in encoded(words, story, size // 40) for token in one]
     return torch.tensor(ids[:size]).view(recipe.batch, recipe.length)
 
 
 def answers(ids: torch.Tensor, words: PreTrainedTokenizerFast) -> torch.Tensor:
-    """Which tokens stand between ``?`` or ``:`` and a full stop: (rows, n) -> (rows, n - 1).
+    """Which targets are between ``?`` or ``:`` and a full stop: (rows, n) -> (rows, n - 1).
 
-    The first token is left out, as a loss leaves it out.
+    As in a loss, the first token is no target.
     """
     place = torch.arange(ids.shape[1]).expand_as(ids)
     marks = torch.tensor(words.convert_tokens_to_ids(["?", ":"]))

@@ -1,4 +1,4 @@
-"""A scene: who is where, who holds what, and the sentences that have been said about it."""
+"""A scene: who is where, who holds what, and the sentences said so far."""
 
 from collections.abc import Callable
 from random import Random
@@ -7,13 +7,13 @@ from typing import TypeVar
 from dsnot_exp.tinyworld.lexicon import PEOPLE, PRONOUNS, SHE_OR_HE, WORDS, sections
 
 NOBODY = "nobody"
-VARIED = ("open", "filler", "close")  # kinds of sentences without a plain form
+VARIED = ("open", "filler", "close")  # sentence kinds without plain forms
 T = TypeVar("T")
 Form = list[tuple[bool, str]]
 
 
 def parse(form: str) -> Form:
-    """A form as (is it a slot, word or slot name) pairs."""
+    """A form as pairs: whether it is a slot, and the word or the slot's name."""
     return [(word[0] == "{", word.strip("{}")) for word in form.split()]
 
 
@@ -21,7 +21,7 @@ FORMS = {name: [parse(line) for line in lines] for name, lines in sections("form
 
 
 class Chance:
-    """Choices which only use ``random()``, whose values Python guarantees for a seed."""
+    """Random choices that only use ``random()``, whose values Python guarantees for a seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed).random
@@ -30,8 +30,8 @@ class Chance:
         return items[int(self.random() * len(items))]
 
     def word(self, items: list[T]) -> T:
-        """One of a class of words: as in natural text, few of them are frequent. Half of what is
-        drawn comes from the first eighth."""
+        """One word of a class. As in natural text, few words are frequent: half of the draws come
+        from the first eighth."""
         return items[int(self.random() ** 3 * len(items))]
 
     def draw(self, items: list[T], count: int) -> list[T]:
@@ -56,10 +56,12 @@ class Chance:
 
 
 class Scene:
-    """The state of one story; `say` adds a sentence, the methods of the events change the state.
+    """The state of one story. `say` adds a sentence; the event methods change the state.
 
-    place: person -> place; holder: thing -> person or NOBODY; spot: thing -> place where it
-    lies, if nobody holds it; last: "she"/"he" -> the person whom this pronoun means now.
+    place: person -> place
+    holder: thing -> person or NOBODY
+    spot: thing -> place where it lies, if nobody holds it
+    last: "she"/"he" -> the person that the pronoun refers to now
     """
 
     def __init__(self, chance: Chance, people: int, places: int = 0, things: int = 0) -> None:
@@ -104,7 +106,7 @@ class Scene:
         self.spot[thing] = self.place[person]
 
     def name(self, person: str) -> str:
-        """The name; from now on the pronoun means this person."""
+        """The name. From now on the pronoun refers to this person."""
         if person != NOBODY:
             self.last[SHE_OR_HE[person]] = person
         return person
@@ -127,7 +129,7 @@ class Scene:
         return person
 
     def slot(self, name: str, p: str, q: str) -> str:
-        """What stands for a slot that `say` was not given."""
+        """The words for a slot that has no given value."""
         if name in ("p", "q"):
             return self.name(p if name == "p" else q)
         if name in ("P", "D"):
@@ -141,7 +143,7 @@ class Scene:
         return self.chance.word(WORDS[name])
 
     def render(self, form: Form, p: str = "", q: str = "", **values: str) -> list[str]:
-        """The words of a form; `p` and `q` are persons, `values` the other slots' words."""
+        """The words of a form. `p` and `q` are people; `values` are the words of other slots."""
         words: list[str] = []
         for is_slot, text in form:
             word = (values.get(text) or self.slot(text, p, q)) if is_slot else text
@@ -151,13 +153,13 @@ class Scene:
         return words
 
     def say(self, kind: str, p: str = "", q: str = "", **values: str) -> None:
-        """Adds a sentence; the first two forms of a kind are plain ones and the most frequent."""
+        """Add a sentence. The first two forms of a kind are plain and the most frequent."""
         plain = kind not in VARIED and self.chance.random() < 0.7
         forms = FORMS[kind][:2] if plain else FORMS[kind]
         self.words += self.render(self.chance.pick(forms), p, q, **values)
 
     def note(self, facts: list[tuple[str, dict[str, str]]]) -> None:
-        """Sums up facts, (kind of note, slots) each, in random order."""
+        """Summarise facts, each a pair (kind of note, slots), in random order."""
         self.say("note")
         for kind, values in self.chance.draw(facts, len(facts)):
             self.words += self.render(FORMS[kind][0], **values)

@@ -186,5 +186,5 @@ def test_a_cold_cache_says_what_is_missing(hub: Hub, tmp_path: Path) -> None:
     missing = offline(*TEXTS)
     missing.refuses(1, "allenai/c4", "HF_HUB_OFFLINE is set", "c4-train", "not cached")
     task = offline(*ITEMS, "calib=tinyworld", "eval.tasks=[boolq]")
-    task.refuses(1, "eval.tasks=boolq", "data cannot be had")
+    task.refuses(1, "eval.tasks=boolq", "cannot load its data")
     offline.close()

@@ -112,7 +112,7 @@ def test_globs_and_files(tmp_path: Path) -> None:
 def test_data_that_cannot_be_had(tmp_path: Path) -> None:
     path = task_file(tmp_path, "mine", ["red"])
     (tmp_path / "mine.jsonl").unlink()
-    with pytest.raises(RunError, match=r"mine\.yaml: its data cannot be had"):
+    with pytest.raises(RunError, match=r"mine\.yaml: cannot load its data"):
         load_tasks([str(path)])
 
 

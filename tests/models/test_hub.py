@@ -141,8 +141,8 @@ def test_gated(hub: Hub, shell: Shell) -> None:
 
 
 def test_gated_with_a_token(shell: Shell, downloaded: Outcome) -> None:
-    shell("acme/members", HF_TOKEN="hf_expired").refuses(2, "acme/members", "refuses your token")
-    shell("acme/members", HF_TOKEN=NARROW).refuses(1, "acme/members", "answers 403 (Enable access")
+    shell("acme/members", HF_TOKEN="hf_expired").refuses(2, "acme/members", "rejects your token")
+    shell("acme/members", HF_TOKEN=NARROW).refuses(1, "acme/members", "returned 403 (Enable access")
     assert masks(shell("acme/members", HF_TOKEN=TOKEN)) == masks(downloaded)
 
 

@@ -136,7 +136,7 @@ def test_a_damaged_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
         with found.fetch(found.blocks[1][1]):
             pass
 
-    with pytest.raises((RunError, OSError), match=key if damage != "cut" else "cut short"):
+    with pytest.raises((RunError, OSError), match=key if damage != "cut" else "truncated"):
         fetch()
 
 

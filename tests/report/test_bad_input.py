@@ -17,7 +17,7 @@ def test_a_folder_that_is_not_there_names_those_that_are(tmp_path: Path, report:
     made = report(tmp_path / "tabel1")
     assert (made.code, made.out) == (2, "")
     assert made.err.count("\n") == 1
-    assert f"no such folder; results lie in {tmp_path / 'table1'}" in made.err
+    assert f"no such folder; there are results in {tmp_path / 'table1'}" in made.err
 
 
 def test_a_folder_without_results_says_what_it_holds(tmp_path: Path, report: Command) -> None:
@@ -34,10 +34,10 @@ def test_a_folder_without_results_says_what_it_holds(tmp_path: Path, report: Com
     [
         ('{"schema": 1, "config"', "delimiter"),
         ("", "Expecting value"),
-        ("[]", "no result"),
+        ("[]", "not a result"),
         ('{"schema": 99}', "schema 99 is newer"),
         ('{"schema": 1, "metrics": {}}', "config is missing"),
-        ('{"schema": 1, "config": 3, "metrics": {}}', "config is no mapping"),
+        ('{"schema": 1, "config": 3, "metrics": {}}', "config is not a mapping"),
         ('{"schema": 1, "config": {}, "metrics": {"perplexity": {"a": 1}}}', "metrics.perplexity"),
         ("[" * 100_000, "nested too deeply"),
     ],
@@ -48,7 +48,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_reported(
     made = report(fill(tmp_path, result(perplexity=10.5), text))
     assert made.code == 1
     assert made.err.count("\n") == 1
-    assert "run-01/result.json: left out" in made.err
+    assert "run-01/result.json: skipped" in made.err
     assert words in made.err
     assert "10.5" in made.out
     assert "1 result file could not be read" in made.text("index.html")
@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_reported(
 def test_nothing_that_can_be_read(tmp_path: Path, report: Command) -> None:
     made = report(fill(tmp_path, "{"))
     assert (made.code, made.out) == (1, "")
-    assert "no result file here can be read" in made.err
+    assert "none of its result files can be read" in made.err
 
 
 def test_several_sweeps_have_a_table_each(tmp_path: Path, report: Command) -> None:
@@ -80,7 +80,7 @@ def test_what_was_measured_on_different_texts_has_a_table_each(
         result(perplexity=30.0, dataset="c4", **{"eval.seqlen": 64}),
     ]
     made = report(fill(tmp_path, *runs))
-    assert "The runs do not stand in one table; they are in 3." in made.out
+    assert "The runs do not fit in one table; they are split into 3." in made.out
     tables = [made.csv(f"table{number}.csv") for number in ("", "-2", "-3")]
     assert sorted(len(table) for table in tables) == [1, 1, 2]
 
@@ -90,10 +90,10 @@ def test_what_runs_do_not_share_is_said(tmp_path: Path, report: Command) -> None
     runs[0]["environment"]["git"] = "b" * 40 + "-dirty"
     made = report(fill(tmp_path, *runs))
     for words in (
-        "different commits of the code: bbbbbbbbbbbb-dirty (1 run), aaaaaaaaaaaa (1 run)",
+        "different code commits: bbbbbbbbbbbb-dirty (1 run), aaaaaaaaaaaa (1 run)",
         "different devices: cuda:0 (1 run), cuda:1 (1 run)",
         "different numbers of threads",
-        "1 run with uncommitted changes",
+        "1 run had uncommitted code changes",
     ):
         assert words in made.out
         assert words in made.text("index.html")

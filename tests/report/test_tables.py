@@ -110,7 +110,7 @@ def test_every_published_figure_stands_with_its_source(tmp_path: Path, report: C
 def test_a_run_that_went_on_is_noted(tmp_path: Path, report: Command) -> None:
     for resumed, noted in ((0, False), (2, True)):
         made = report(fill(tmp_path / str(resumed), result(sweep="any", resumed=resumed)))
-        assert ("1 run stopped and gone on" in made.out) == noted
+        assert ("1 run resumed after a stop" in made.out) == noted
 
 
 def test_seeds_are_pooled_where_nothing_else_differs(tmp_path: Path, report: Command) -> None:
@@ -129,7 +129,7 @@ def test_a_run_that_differs_in_more_has_a_table_of_its_own(tmp_path: Path, repor
     plain = result(method="magnitude", perplexity=99.0, sweep="table1")
     longer = result(perplexity=5.0, sweep="table1", **{"eval.seqlen": 4096})
     made = report(fill(tmp_path / "table1", first, second, plain, longer))
-    assert "do not stand in one table" in made.out
+    assert "do not fit in one table" in made.out
     found = [made.csv(f"table{n}.csv")["llama2-7b"].get("wanda+dsnot") for n in ("", "-2", "-3")]
     assert sorted(found) == ["10.0", "20.0", "5.0"]
 

@@ -15,7 +15,7 @@ from tests.support.hub_server import Hub
 # The command as often as asked for, each time in a fork: torch and transformers import slowly.
 COMMANDS = """
 import json, os, runpy, sys
-import dsnot_exp.runner, matplotlib.pyplot
+import dsnot_exp.run.job, matplotlib.pyplot
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 for line in sys.stdin:
     folder, arguments, environment = json.loads(line)

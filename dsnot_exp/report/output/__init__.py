@@ -1,1 +1,1 @@
-"""Tables and figures as Markdown, LaTeX, CSV and HTML."""
+"""Output of tables and plots as Markdown, LaTeX, CSV and HTML."""

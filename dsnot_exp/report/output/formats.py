@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX and CSV. Text formats name methods as they are typed."""
+"""A table as Markdown, LaTeX and CSV. Markdown and CSV use the methods' option names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from dsnot_exp.report.names import pretty
 from dsnot_exp.report.tables.table import Cell, Table
 
-NAMES = {
-    "dense": "Dense", "magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT",
-    "dsnot": "DSnoT", "dsnot_official": "DSnoT (released)", "lora": "LoRA", "owl": "OWL",
-}  # fmt: skip
 HUGE = 1e5
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -33,11 +30,11 @@ FLOAT = r"""\begin{table}[p]
 %s
 \end{table}"""
 WIDTH = r"\ifdim\width>\linewidth \linewidth\else\width\fi"
-PAGE = 32  # rows that fit on one
+PAGE = 32  # rows per page
 
 
 def number(value: float, digits: int | None) -> str:
-    """`digits` decimals, so that they stand below each other; what is huge in powers of ten."""
+    """`digits` decimals, so that decimal points align; huge values in scientific notation."""
     if digits is None:
         return f"{value:.4g}"
     if abs(value) >= HUGE:
@@ -47,7 +44,7 @@ def number(value: float, digits: int | None) -> str:
 
 
 def difference(cell: Cell, digits: int | None) -> str:
-    """With its sign, unless nothing of it is left; as coarse as the figures it is between."""
+    """The signed difference, as coarse as the two values; no sign if it rounds to zero."""
     gap = cell.difference
     if gap is None or cell.value is None or cell.published is None:
         return ""
@@ -63,7 +60,7 @@ def spread(cell: Cell, digits: int | None) -> str:
 
 
 def beside(cell: Cell, digits: int | None) -> str:
-    """`10.79, -0.01`: the published figure, its source if there are several, the difference."""
+    """`10.79, -0.01`: the published value, the mark of its source if any, and the difference."""
     if cell.published is None:
         return ""
     mark = f" [{cell.mark}]" if cell.mark else ""
@@ -71,10 +68,10 @@ def beside(cell: Cell, digits: int | None) -> str:
 
 
 def legend(table: Table) -> list[str]:
-    """What stands beneath the table: what the brackets hold, every source, every remark."""
+    """The lines below the table: an explanation of the cells, the sources, the notes."""
     lines = []
     if table.sources:
-        lines.append("In brackets: the published figure, and ours less the published.")
+        lines.append("In parentheses: the published value, and ours minus published.")
     if any(cell.n > 1 for row in table.cells for cell in row):
         lines.append("± with n: mean and sample standard deviation over n seeds.")
     for mark, source in table.sources:
@@ -110,7 +107,7 @@ def _one_line(text: str) -> str:
 
 
 def csv(table: Table) -> str:
-    """Every figure in full; a column for each kind of number that the table holds at all."""
+    """Values at full precision, with a column for each kind of number in the table."""
     columns: dict[str, list[Any]] = {}
     for place, head in enumerate(table.heads):
         columns[head] = [labels[place] for labels in table.labels]
@@ -132,12 +129,12 @@ def csv(table: Table) -> str:
 
 
 def latex(tables: list[Table]) -> str:
-    """A document that compiles; a paper takes a table environment out of it."""
+    """A document that compiles; copy a table environment from it into a paper."""
     return DOCUMENT % "\n\\clearpage\n".join(_environment(table) for table in tables)
 
 
 def _environment(table: Table) -> str:
-    """Published figures and differences stand small in a line of their own beneath ours."""
+    """Published values and differences are in small print, on a line below ours."""
     rows: list[list[str]] = []
     for labels, cells in zip(table.labels, table.cells, strict=True):
         shown = [escaped(pretty(label) if table.joined else label) for label in labels]
@@ -169,15 +166,8 @@ def _strong(cell: Cell, digits: int | None) -> str:
     return shown + (f" {{\\scriptsize {more}}}" if more else "")
 
 
-def pretty(method: str) -> str:
-    """`wanda+dsnot` as the papers write it; any other label as it is."""
-    parts = method.split("+")
-    known = all(part in NAMES for part in parts)
-    return " + ".join(NAMES[part] for part in parts) if known else method
-
-
 def escaped(text: str) -> str:
-    """For pdflatex: its own characters by name, accents and scripts that it lacks without."""
+    """Escape text for pdflatex: drop accents, and replace unsupported characters with `?`."""
     found = []
     for char in " ".join(text.split()):
         plain = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode() or "?"

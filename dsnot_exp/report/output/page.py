@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else."""
+"""The report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dsnot_exp.report.names import pretty
 from dsnot_exp.report.output import formats
 from dsnot_exp.report.plot_style import INK
 from dsnot_exp.report.plots import Picture
@@ -26,7 +27,7 @@ def page(
     loader = PackageLoader("dsnot_exp.report.output", "")
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=loader,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters |= {"pretty": formats.pretty, "svg": _inline}
+    environment.filters |= {"pretty": pretty, "svg": _inline}
     environment.globals |= {
         "legend": formats.legend,
         "shown": lambda cell, digits: _minus(formats.number(cell.value, digits)),
@@ -50,10 +51,10 @@ def page(
 
 
 def _inline(picture: Picture) -> Markup:
-    """The drawing itself, in the page's colour of text; matplotlib has escaped its words."""
+    """The SVG inline, in the page's text colour. matplotlib has already escaped its text."""
     text = picture.svg.decode().replace(INK, "currentColor")
     text = text[text.index("<svg") :]
-    prefix = picture.name  # ids are unique in a file, and the page holds several
+    prefix = picture.name  # ids are unique per SVG, but the page contains several SVGs
     text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     width = re.search(r'<svg[^>]* width="([\d.]+)pt"', text)
@@ -63,7 +64,7 @@ def _inline(picture: Picture) -> Markup:
 
 
 def _decimals(table: Table) -> list[int | None]:
-    """Of every column, so that its points stand below each other; None: too far apart for that."""
+    """Decimals per column, so that decimal points align; None if the values differ too much."""
     if table.digits is not None:
         return [table.digits] * len(table.columns)
     found: list[int | None] = []
@@ -79,11 +80,11 @@ def _minus(text: str) -> str:
 
 
 def _order(cell: Cell) -> str:
-    """What a column is sorted by: the figure in full; nothing for words, which come last."""
+    """A cell's sort key: the full value; empty for words, which come last."""
     return "" if cell.value is None else repr(cell.value)
 
 
 def _label_order(text: str) -> str:
-    """A label that begins with a number is sorted as one."""
+    """A label's sort key: the number, if the label is one; otherwise empty."""
     found = re.match(r"-?\d+(\.\d+)?(e-?\d+)?(?= %$|$)", text)
     return found[0] if found else ""

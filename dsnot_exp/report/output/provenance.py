@@ -1,4 +1,4 @@
-"""Where the runs of a report come from, and what not all of them share."""
+"""Where the runs of a report come from, and in what they differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTED = ("git", "device", "threads", "schema")
 
 
 def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Name and value; with the number of runs where they differ."""
+    """Names and values. If runs differ, each value has its number of runs."""
     found = []
     for key, name in [*FACTS.items(), ("schema", "schema")]:
         count = _count(runs, key)
@@ -29,33 +29,35 @@ def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def warnings(runs: Sequence[Run], broken: Sequence[str]) -> list[str]:
-    """What a reader should know before comparing two cells."""
+    """What a reader should know before comparing cells."""
     found = []
-    names = {"git": "commits of the code", "device": "devices", "schema": "schemas"}
+    names = {"git": "code commits", "device": "devices", "schema": "schemas"}
     for key in NOTED:
         count = _count(runs, key)
         if len(count) > 1:
             values = ", ".join(f"{_brief(v)} ({_runs(n)})" for v, n in count.most_common())
-            found.append(f"Runs of different {names.get(key, 'numbers of threads')}: {values}.")
+            found.append(
+                f"The runs have different {names.get(key, 'numbers of threads')}: {values}."
+            )
     dirty = sum(str(_fact(run, "git")).endswith("-dirty") for run in runs)
     if dirty:
-        found.append(f"{_runs(dirty)} with uncommitted changes of the code.")
+        found.append(f"{_runs(dirty)} had uncommitted code changes.")
     incomplete = sum(run.incomplete for run in runs)
     if incomplete:
-        found.append(f"{_runs(incomplete)} incomplete: a part of the evaluation failed.")
+        found.append(f"{_runs(incomplete)} did not complete: part of the evaluation failed.")
     resumed = sum(bool(number(run.result.get("resumed"))) for run in runs)
     if resumed:
-        found.append(f"{_runs(resumed)} stopped and gone on: seconds are those of all processes.")
+        found.append(f"{_runs(resumed)} resumed after a stop: the times add up all processes.")
     if broken:
         count_ = f"{len(broken)} result file" + ("s" if len(broken) > 1 else "")
         found.append(
-            f"{count_} could not be read and {'are' if len(broken) > 1 else 'is'} left out."
+            f"{count_} could not be read and {'are' if len(broken) > 1 else 'is'} skipped."
         )
     return found
 
 
 def commands(runs: Sequence[Run]) -> list[str]:
-    """What makes these results again: the sweep, where it has a file, else every run."""
+    """Commands that reproduce the results: sweeps that have a file, then every run."""
     sweeps = sorted({str(run.options.get("sweep")) for run in runs})
     whole = [s for s in sweeps if s and (beside_or_inside("sweeps") / f"{s}.yaml").is_file()]
     single = [str(run.result["command"]) for run in runs if run.result.get("command")]
@@ -71,7 +73,7 @@ def _count(runs: Sequence[Run], key: str) -> Counter[str]:
 
 
 def _brief(value: str) -> str:
-    """A commit by its beginning, and whether it was changed."""
+    """A short commit hash, with any suffix such as -dirty."""
     commit, *changed = value.split("-")
     whole = len(commit) == 40 and set(commit) <= set("0123456789abcdef")
     return "-".join([commit[:12], *changed]) if whole else value

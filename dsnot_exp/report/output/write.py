@@ -1,4 +1,4 @@
-"""The files of a report."""
+"""Write the files of a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write(
     notes: Sequence[str],
     broken: Sequence[str],
 ) -> tuple[str, list[str]]:
-    """Markdown for the terminal, and the names of the files; an older report's are removed."""
+    """Returns Markdown for the terminal and the files' names. Removes an older report's files."""
     said = [*notes, *warnings(runs, broken)]
     text = "\n\n".join([*map(markdown, tables), *(f"Note: {line}" for line in said)])
     drawn = list(pictures(runs))

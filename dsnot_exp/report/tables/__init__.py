@@ -1,1 +1,1 @@
-"""Tables: which runs belong in which cell."""
+"""Tables: which runs go into which cell."""

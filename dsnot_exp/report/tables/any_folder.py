@@ -1,4 +1,4 @@
-"""The table of any folder: a row per run, in the order of what varies."""
+"""The table of any folder: one row per run, sorted by the options that vary."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dsnot_exp.report.tables.published import Published, Where, find
 from dsnot_exp.report.tables.table import NOT_MEASURED, Cell, Measured, Table, pool, with_marks
 
 SEEDS = "Over seeds"
-WIDEST = 40  # characters of an option's value
+WIDEST = 40  # maximum characters of an option's value
 
 
 def tables(runs: Sequence[Run]) -> Iterator[Table]:
-    """Every run, beside those that were measured on the same; and the means of those that differ
-    in their seed alone."""
+    """For each group of comparable runs, a table of all runs, and one of the means of runs that
+    differ only in their seed."""
     for group in comparable(runs):
         yield from _of(group)
 
@@ -47,7 +47,7 @@ def _texts(runs: Sequence[Run]) -> str:
 
 
 def varied(runs: Sequence[Run]) -> list[str]:
-    """The options in which the runs differ."""
+    """The options that differ between the runs."""
     keys = dict.fromkeys(key for run in runs for key in run.options)
     found = []
     for key in (key for key in keys if key.split(".")[0] not in WITHOUT_EFFECT):
@@ -61,7 +61,7 @@ def varied(runs: Sequence[Run]) -> list[str]:
 
 
 def numbers(run: Run) -> dict[str, float]:
-    """The numbers of one run by column."""
+    """One run's numbers by column."""
     metrics = run.result["metrics"]
     found = {"achieved": number(run.result["sparsity"].get("achieved"))}
     for name, stages in metrics["perplexity"].items():
@@ -124,7 +124,7 @@ def _option(run: Run, key: str) -> str:
 
 
 def _short(values: list[str]) -> list[str]:
-    """Paths without the folders that all of them share; long lists by their beginning and end."""
+    """Strip the folders that all paths share. Cut the middle out of long values."""
     folders = [v.split("/")[:-1] for v in dict.fromkeys(values) if "/" in v]
     common = 0
     while len(folders) > 1 and all(
@@ -138,7 +138,7 @@ def _short(values: list[str]) -> list[str]:
 
 
 def _columns(names: list[str]) -> list[str]:
-    """`/a/b/test.safetensors refined` is named by its file where that says enough."""
+    """Shorten `/a/b/test.safetensors refined` to the file's name if that is unambiguous."""
     short = [name.rpartition("/")[2] for name in names]
     count = Counter(short)
     return [s if count[s] == 1 else name for s, name in zip(short, names, strict=True)]

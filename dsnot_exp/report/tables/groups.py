@@ -1,4 +1,4 @@
-"""Which runs of a sweep may stand in one table."""
+"""Which runs of a sweep can share a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dsnot_exp.config import WITHOUT_EFFECT
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.layouts import Layout
 
-# Of two runs in one cell these may differ: they affect what is measured, not its value.
+# Options that may differ within a cell: they affect what is measured, not its value.
 FREE = {
     "seed", "relative_error", "eval.name", "eval.perplexity", "eval.tasks", "eval.baselines",
     "eval.batch_size", "eval.streaming", "eval.seqlen", "calib.batch_size", "model.perplexity",
@@ -20,8 +20,8 @@ Key = tuple[Any, ...]
 
 
 def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any], list[Run]]]:
-    """Runs by everything that a cell must not mix. A run that lacks an option (a magnitude mask
-    has no refine.max_cycles) belongs to every group."""
+    """Group runs by everything that a cell must not mix. A run that lacks an option (a magnitude
+    mask has no refine.max_cycles) belongs to every group."""
     keys = [axis for axis in ("model", "budget") if axis not in layout.axes]
     keys += ["seqlen"] if layout.measure == "perplexity" else []
     free = FREE if layout.measure == "accuracy" else FREE | ONLY_ACCURACY
@@ -45,7 +45,7 @@ def _hashable(key: Key) -> tuple[str, ...]:
 def clashing(
     runs: Sequence[Run], axes: Sequence[str], free: Set[str] = FREE | ONLY_ACCURACY
 ) -> list[str]:
-    """The options in which runs at one place on the axes differ."""
+    """The options that differ between runs with the same values on the axes."""
     cells: dict[tuple[str, ...], Run] = {}
     found: dict[str, None] = {}
     for run in runs:
@@ -59,7 +59,7 @@ def clashing(
 
 
 def comparable(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that share a text of one sequence length, or a task, with another of their group."""
+    """Group runs that share a text at one sequence length, or a task, directly or by a chain."""
     groups: list[tuple[set[tuple[str, Any]], list[Run]]] = []
     for run in runs:
         metrics = run.result["metrics"]

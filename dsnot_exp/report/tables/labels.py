@@ -1,4 +1,4 @@
-"""The words on rows and columns: what tells them apart; the rest belongs to the caption."""
+"""Row and column labels: the values that differ. Shared values go into the caption."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Labels = list[tuple[str, ...]]
 def labels(
     axes: Sequence[str], keys: Sequence[Key], least: int
 ) -> tuple[tuple[str, ...], Labels, list[str]]:
-    """The axes that are named, the label of every key, and what all keys share. `least`: so many
-    axes are named even where nothing differs."""
+    """The labelled axes, the label of every key, and what all keys share. `least`: the number of
+    axes to label even if nothing differs."""
     differs = [len({str(key[place]) for key in keys}) > 1 for place in range(len(axes))]
     kept = [place for place, varies in enumerate(differs) if varies]
     kept = kept or list(range(len(axes)))[len(axes) - least :]
@@ -24,7 +24,7 @@ def labels(
 
 
 def say(axis: str, value: Any) -> str:
-    """A fact of the caption."""
+    """One value as words for the caption."""
     if axis == "seqlen":
         return f"{value} tokens per sequence"
     if axis == "budget":

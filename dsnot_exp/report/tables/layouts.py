@@ -1,5 +1,5 @@
-"""What stands where in the table of a sweep. An axis is a property of a run (model, method,
-initializer, budget) or any of its options by name."""
+"""The layout of every sweep's table. An axis is a property of a run (model, method, initializer,
+budget) or any of its options by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRUNED = (
     "magnitude", "magnitude+dsnot", "sparsegpt", "sparsegpt+dsnot", "wanda", "wanda+dsnot",
 )  # fmt: skip
 METHODS = ("dense", *PRUNED)
-ADAPTED = ("{}", "{}+dsnot", "{}+lora", "{}+dsnot+lora")  # of every initializer that was run
+ADAPTED = ("{}", "{}+dsnot", "{}+lora", "{}+dsnot+lora")  # for every initializer that was run
 BUDGETS = ("50 %", "60 %", "70 %", "80 %", "90 %")
 CRITERIA = (
     "mean_over_var", "mean", "signed_wanda", "wanda", "signed_magnitude", "magnitude", "random",
@@ -26,9 +26,13 @@ TINY = "_tiny"
 
 @dataclass(frozen=True)
 class Layout:
-    """`order`: what a table shows in any case, run or not; what else was run comes after it.
-    `stages`: the parts of a run's time. `apart`: runs without refinement have no place on the
-    axes; they are named beneath. `digits`: decimals, and those of the bundled model."""
+    """Rows, columns and content of a table.
+
+    order: values of an axis that are always shown, run or not; other values follow
+    apart: runs without refinement are not on the axes; they are listed below the table
+    best: mark the best value of each column
+    digits: decimals, and decimals if all runs use the bundled model
+    """
 
     title: str
     rows: tuple[str, ...]
@@ -64,19 +68,19 @@ LAYOUTS = {
         "DSnoT and LoRA", ("method",), ("model", "budget"), order={"method": ADAPTED}
     ),
     "criteria": Layout(
-        "Criteria of growing (rows) and pruning (columns)", ("refine.grow",),
+        "Criteria for growing (rows) and pruning (columns)", ("refine.grow",),
         ("model", "initializer", "budget", "refine.prune"), apart=True,
     ),
     "threshold": _line("Update threshold", "refine.update_threshold"),
-    "cycles": _line("Cycles at most", "refine.max_cycles"),
-    "cycles_nm": _line("Cycles at most", "refine.max_cycles"),
+    "cycles": _line("Maximum cycles", "refine.max_cycles"),
+    "cycles_nm": _line("Maximum cycles", "refine.max_cycles"),
     "samples": _line("Calibration samples", "calib.samples", "method"),
     "seeds": _line("Seeds", "seed", "method", best=False),
 }  # fmt: skip
 
 
 def named(name: str | None) -> Layout | None:
-    """The layout of a sweep, also of its small form, whose models are its own."""
+    """The layout of a sweep. A `_tiny` sweep has the same layout without the papers' models."""
     layout = LAYOUTS.get((name or "").removesuffix(TINY))
     if layout is None or not str(name).endswith(TINY):
         return layout
@@ -85,8 +89,8 @@ def named(name: str | None) -> Layout | None:
 
 
 def sort_out(runs: list[Run], folder: str) -> dict[str | None, list[Run]]:
-    """Runs by the layout that they belong to, None for those that no layout knows. A run whose
-    sweep has no name of its own belongs to the folder's."""
+    """Runs by the name of their layout, or None if they have no layout. A run without a sweep name
+    takes the folder's name."""
     found: dict[str | None, list[Run]] = {}
     for run in runs:
         sweep = run.options.get("sweep")

@@ -1,4 +1,4 @@
-"""What a cell can show of a run: perplexity, accuracy, seconds."""
+"""What a cell can show: perplexity, accuracy or seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PHASES = ("calibrate", "prune", "refine")
 class Measure:
     of: Callable[[Run, str, str], Measured | None]
     unit: str
-    lower: bool = True  # is better
+    lower: bool = True  # lower is better
 
 
 def _perplexity(run: Run, name: str, stage: str) -> Measured | None:
@@ -25,7 +25,7 @@ def _perplexity(run: Run, name: str, stage: str) -> Measured | None:
 
 
 def _accuracy(run: Run, name: str, stage: str) -> Measured | None:
-    """In percent; `acc` and never acc_norm, as the papers report."""
+    """In percent. `acc`, never acc_norm, as in the papers."""
     value = run.metric("zero_shot", name, stage, "acc")
     error = run.metric("zero_shot", name, stage, "acc_stderr")
     return None if value is None else Measured(100 * value, None if error is None else 100 * error)
@@ -44,7 +44,7 @@ MEASURES = {
 
 
 def names_of(kind: str, option: str, runs: Sequence[Run]) -> list[str]:
-    """Data sets or tasks in the order in which they were asked for and found."""
+    """Data sets or tasks: first those requested, in their order, then any others found."""
     found: dict[str, None] = {}
     for run in runs:
         asked = run.options.get(option)
@@ -56,7 +56,7 @@ def names_of(kind: str, option: str, runs: Sequence[Run]) -> list[str]:
 
 
 def of_table(measure: str, runs: Sequence[Run]) -> list[list[str]]:
-    """The columns within a column, table by table: each data set has a table of its own."""
+    """The subcolumns of each table. Every data set has its own table."""
     if measure == "perplexity":
         return [[name] for name in names_of("perplexity", "eval.perplexity", runs)] or [["none"]]
     if measure == "accuracy":

@@ -1,4 +1,4 @@
-"""Figures that others have published, and whether one may stand beside a run of ours."""
+"""Values that others have published, and whether one can be shown beside a run of ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("published.yaml")
 
 @dataclass(frozen=True)
 class Published:
-    """`text` as it was printed, such as 4.10 or 6.9e3, and where."""
+    """`text`: the value as printed, such as 4.10 or 6.9e3. `source`: where."""
 
     text: str
     source: str
@@ -28,7 +28,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Where:
-    """A cell of a table: what was measured, of what. `options` are the run's, if there is one."""
+    """A cell of a table: what was measured, and on what. `options`: the run's, if there is one."""
 
     measure: str  # perplexity, seconds
     name: str  # data set, phase
@@ -40,20 +40,20 @@ class Where:
 
     def agrees(self, model: str, method: str, where: Mapping[str, str]) -> bool:
         own = {key: str(getattr(self, key)) for key in where}
-        named = self.options.get("model.name", self.model)  # a local folder may be called anything
+        named = self.options.get("model.name", self.model)  # a local folder may have any name
         return (self.model, named, self.method, own) == (model, model, method, dict(where))
 
 
 @cache
 def _file() -> dict[str, Any]:
-    """Every scalar as text: YAML would make 4.1 of 4.10, and leave 6.9e3 text anyway."""
+    """The file with scalars as text: YAML would turn 4.10 into 4.1 and leave 6.9e3 as text."""
     loaded = yaml.load(FILE.read_text("utf-8"), Loader=yaml.BaseLoader)
     assert isinstance(loaded, dict)
     return loaded
 
 
 def find(where: Where) -> tuple[Published | None, list[Published]]:
-    """The figure to set beside this cell, and those to name beneath the table."""
+    """The value to show beside this cell, and those to list below the table."""
     beside, beneath = None, []
     if not _unusual(where):
         for entry in _file()["figures"]:
@@ -76,7 +76,7 @@ def _figure(entry: dict[str, Any], where: Where) -> Published | None:
 
 
 def _unusual(where: Where) -> list[str]:
-    """The options of the run that none of the papers' tables was made with."""
+    """The run's options that differ from those of all published tables."""
     if where.method == "dense":
         return []
     usual = _file()["usual"]
@@ -84,7 +84,7 @@ def _unusual(where: Where) -> list[str]:
 
 
 def _other(value: Any, usual: str) -> bool:
-    """1 and 1.0 are one value, and so are True and "True"."""
+    """Whether two values differ. 1 equals 1.0, and True equals "True"."""
     try:
         return float(value) != float(usual)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Runs -> the table that a layout asks for."""
+"""Build the tables of a layout from runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dsnot_exp.report.tables.table import Cell, Table, average, pool, with_best,
 
 
 def tables(name: str, layout: Layout, runs: Sequence[Run]) -> Iterator[Table]:
-    """One table where all can stand in one, else one for each set of runs that belong together."""
+    """One table if all runs fit in it, otherwise one for each group of comparable runs."""
     pruned = [run for run in runs if run.method != "dense"]
     placed = [r for r in pruned if not layout.apart or r.options.get(layout.rows[0]) is not None]
     for fixed, group in apart(layout, placed):
@@ -28,14 +28,14 @@ def tables(name: str, layout: Layout, runs: Sequence[Run]) -> Iterator[Table]:
 
 @dataclass
 class _Sheet:
-    """`fixed`: what all of `runs` share. `everyone`: where dense figures may be found."""
+    """`fixed`: the values that all `runs` share. `everyone`: runs to search for dense values."""
 
     name: str
     layout: Layout
     runs: list[Run]
     everyone: list[Run]
     fixed: dict[str, Any]
-    names: list[str]  # data set, tasks or phases: the columns within a column
+    names: list[str]  # data set, tasks or phases: the subcolumns
     remarks: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def table(self) -> Table:
@@ -104,7 +104,7 @@ class _Sheet:
         return average(value(run, task, stage) for task in self.names if task != MEAN)
 
     def _dense(self, model: str, name: str) -> tuple[Cell, list[Run]]:
-        """The first run of that model, with the same text, that knows."""
+        """The dense value from the first run of that model, on the same text, that has it."""
         compared = {k: v for k, v in self.fixed.items() if k.split(".")[0] in ("seqlen", "eval")}
         runs = [
             run
@@ -120,7 +120,7 @@ class _Sheet:
         return cell, runs[:1]
 
     def _gains(self, cell: Cell, at: dict[str, Any], name: str) -> bool:
-        """Is it better than the same without refinement?"""
+        """Whether the cell is better than the same cell without refinement."""
         before = dict(at)
         for axis, value in at.items():
             if axis == "method":
@@ -156,14 +156,14 @@ class _Sheet:
 
     def _remarks(self) -> Iterator[str]:
         for source, texts in self.remarks.items():
-            yield f"Not in the table: {'; '.join(texts)} (source: {source})."
+            yield f"Also published: {'; '.join(texts)} (source: {source})."
 
     def _over_seeds(self, column: Key, name: str) -> Cell:
         at = dict(zip(self.layout.columns, column, strict=True))
         return pool(self._at(at), partial(self._measure, name))
 
     def _contest(self, row: Key) -> object:
-        """Rows of one model compete; the dense model and the mean of seeds do not."""
+        """Rows of one model compete for the best value; dense rows do not compete."""
         at = dict(zip(self.layout.rows, row, strict=True))
         return None if at.get("method") == "dense" else str(at.get("model"))
 
@@ -179,7 +179,7 @@ class _Sheet:
         return "; ".join([*shared, *facts, MEASURES[self.layout.measure].unit])
 
     def _alone(self) -> Iterator[str]:
-        """The initializers that have no place on the axes."""
+        """Notes on runs without refinement, which are not on the axes."""
         if not self.layout.apart:
             return
         for run in self.everyone:

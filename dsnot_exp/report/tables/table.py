@@ -1,4 +1,4 @@
-"""A table of cells: ours, the published figure, the difference; or words that say why not."""
+"""A table of cells: our value, the published value and the difference, or why there is none."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Cell:
-    """`spread`: the standard deviation of `n` seeds; of a single run its standard error, if it has
-    one. `better`: than the initializer alone. `mark`: which source, where there are several."""
+    """One cell of a table.
+
+    words: shown if there is no value
+    spread: standard deviation over `n` seeds; for a single run its standard error, if known
+    better: better than the initializer alone
+    mark: letter of the published value's source, if there are several sources
+    """
 
     value: float | None = None
     words: str = ""
@@ -42,9 +47,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """`digits`: decimals, or None for four significant figures. `joined`: the page shows the
-    labels of a row in one column. `higher` is better. `sources`: mark and figure; they stand
-    beneath the table in every format."""
+    """A table in no particular format.
+
+    digits: decimals, or None for four significant figures
+    joined: the page shows the labels of a row in one column
+    higher: higher is better
+    sources: mark and published value; listed below the table in every format
+    """
 
     name: str  # the sweep
     title: str
@@ -61,7 +70,7 @@ class Table:
 
 
 def pool(runs: Sequence[Run], measure: Callable[[Run], Measured | None]) -> Cell:
-    """One cell of runs that differ in nothing but their seed; of equal ones the first counts."""
+    """One cell from runs that differ only in their seed. For each seed, the first run counts."""
     if not runs:
         return Cell(words=NOT_RUN)
     found: dict[str, Measured] = {}
@@ -78,7 +87,7 @@ def pool(runs: Sequence[Run], measure: Callable[[Run], Measured | None]) -> Cell
 
 
 def average(values: Iterable[Measured | None]) -> Measured | None:
-    """Over tasks, whose errors are independent; None where one is missing."""
+    """Mean over tasks, with independent errors; None if a task is missing."""
     found = list(values)
     whole = [v for v in found if v is not None]
     if not whole or len(whole) < len(found):
@@ -89,7 +98,7 @@ def average(values: Iterable[Measured | None]) -> Measured | None:
 
 
 def with_best(cells: list[list[Cell]], contest: Sequence[object], lower: bool) -> list[list[Cell]]:
-    """The best of every column among the rows of one contest; None: the row takes no part."""
+    """Mark the best cell of every column among the rows of a contest. None: no contest."""
     chosen: dict[tuple[object, int], float] = {}
     entries: dict[tuple[object, int], int] = {}
     for row, name in zip(cells, contest, strict=True):
@@ -110,7 +119,7 @@ def with_best(cells: list[list[Cell]], contest: Sequence[object], lower: bool) -
 
 
 def with_marks(table: Table) -> Table:
-    """The sources of the published figures in the table, lettered if there are several."""
+    """Add the sources of the published values, with letters if there are several."""
     sources: dict[str, Published] = {}
     for row in table.cells:
         for cell in row:
