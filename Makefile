@@ -1,5 +1,6 @@
 # make run       run the main job on the bundled model, offline; ARGS="sparsity=0.7" sets options
 # make test      lint, type checks and tests; it and `make run` create .venv on first use
+# make docs-check  check README.md and docs/ against the code, then run the README's quick start
 # make test-ray  test the ray launcher in a separate environment
 # make mutate    change methods/ and walk/ line by line and list the changes that no test notices;
 #                ONLY="dsnot_exp.methods.patterns*" restricts it to one module (half a minute)
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 # Reinstall only when pyproject.toml or constraints.txt changes.
 READY := $(VENV)/.ready
 
-.PHONY: run test test-ray mutate setup clean
+.PHONY: run test docs-check test-ray mutate setup clean
 
 run: $(READY)
 	$(BIN)/python -m dsnot_exp $(ARGS)
