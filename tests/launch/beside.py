@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from dsnot_exp.launch import machine
+from dsnot_exp.launch import hydra_setup
 from tests.support.command import Command, toy_arguments
 
 
 def needs(launcher: str) -> pytest.MarkDecorator:
-    plugin = {"slurm": "submitit"}.get(machine.EXTRAS[launcher], launcher)
+    plugin = {"slurm": "submitit"}.get(hydra_setup.EXTRAS[launcher], launcher)
     there = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.hydra_{plugin}_launcher")
-    return pytest.mark.skipif(not there, reason=f"pip install .[{machine.EXTRAS[launcher]}]")
+    return pytest.mark.skipif(not there, reason=f"pip install .[{hydra_setup.EXTRAS[launcher]}]")
 
 
 def start(folder: Path, *words: str, **own: str) -> subprocess.Popen[str]:

@@ -29,4 +29,4 @@ def test_an_interrupted_sweep_ends_with_130(tmp_path: Path) -> None:
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "dsnot_exp: interrupted; what had finished is kept" in err
+    assert "dsnot_exp: interrupted; finished work is kept" in err

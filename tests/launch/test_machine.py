@@ -1,4 +1,4 @@
-"""A job's machine of the machine, and launchers that are not installed."""
+"""A job's share of the machine, and launchers that are not installed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dsnot_exp.launch import machine
+from dsnot_exp.launch import hydra_setup, machine
 from tests.support.command import Command
 
 
-@pytest.mark.parametrize("launcher", machine.EXTRAS)
+@pytest.mark.parametrize("launcher", hydra_setup.EXTRAS)
 def test_a_plugin_that_is_not_installed(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     monkeypatch.setitem(launchers, "plugin", {})
     done = command("-m", f"hydra/launcher={launcher}", run="")
-    line = f"hydra/launcher={launcher}: not installed here; "
-    line += f"pip install 'dsnot_exp[{machine.EXTRAS[launcher]}]'"
+    line = f"hydra/launcher={launcher}: not installed; "
+    line += f"run pip install 'dsnot_exp[{hydra_setup.EXTRAS[launcher]}]'"
     assert (done.code, done.err) == (2, f"dsnot_exp: {line}\n")
 
 

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from dsnot_exp.config import register_schema
 from dsnot_exp.launch.sweep import planned
 from dsnot_exp.run.fingerprint import run_id
-from dsnot_exp.run.lock import owned
+from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.paths import beside_or_inside, sweeps_path
 from tests.support.command import Command, toy_arguments
 
@@ -66,11 +66,11 @@ def test_it_says_what_it_will_do_and_what_came_of_it(command: Command, tmp_path:
     words = ["-m", *toy_arguments(tmp_path), *TWO, "sweep=pair"]
     first = command(*words, run="")
     assert first.code == 0, first.err
-    assert "sweep pair: 2 runs, 0 of them finished before" in first.out
+    assert "sweep pair: 2 runs, 0 finished, 2 to run" in first.out
     assert f"{tmp_path}/toy (folder)" in first.out
     assert "2 of 2 runs finished in outputs/pair" in first.out
     again = command(*words, "sparsity=0.5,0.6", run="")
-    assert "sweep pair: 4 runs, 2 of them finished before" in again.out
+    assert "sweep pair: 4 runs, 2 finished, 2 to run" in again.out
     assert again.out.count("already finished") == 2
     assert "4 of 4 runs finished" in again.out
 
@@ -131,8 +131,8 @@ def test_what_another_process_is_at_is_left_and_taken_over_if_it_dies(
     Timer(3, other.kill).start()  # it leaves no result
     done = command(*words, run="")
     assert done.code == 0, done.err
-    assert f"left to another process: {first}" in done.out
-    assert "another process is at work" in done.out
+    assert f"skipped: another process is running {first}" in done.out
+    assert f"another process is running outputs/runs/{first.name}: waiting" in done.out
     assert "already finished" in done.out
     assert len(list(command.folder.glob("outputs/*/*/result.json"))) == 2
 
@@ -153,17 +153,17 @@ def test_a_single_run_waits_for_the_other_and_takes_its_result(
     Timer(1, finish).start()
     done = command(*words)
     assert done.code == 0
-    assert "another process is at work" in done.out
+    assert f"another process is running {folder}: waiting" in done.out
     assert "already finished" in done.out
 
 
 def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     owner = holder(tmp_path)
-    with owned(tmp_path, wait=False) as ours:
+    with lock_folder(tmp_path, wait=False) as ours:
         assert not ours
     owner.kill()
     owner.wait()
-    with owned(tmp_path, wait=False) as ours:
+    with lock_folder(tmp_path, wait=False) as ours:
         assert ours
 
 
@@ -171,7 +171,7 @@ def test_kill_9_leaves_whole_results_only_and_the_same_command_completes(tmp_pat
     words = ["-m", *toy_arguments(tmp_path), "prune=wanda,magnitude", "sparsity=0.4,0.6"]
     words += ["refine=none,dsnot", f"out={tmp_path}/outputs"]
     start = [sys.executable, "-m", "dsnot_exp", *words]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
     def results() -> list[dict]:
         found = tmp_path.glob("outputs/runs/*/result.json")

@@ -17,7 +17,7 @@ def test_a_run_that_goes_on_counts_what_was_before() -> None:
     account = first.account()
     account["memory"]["peak_device_bytes"] = 10**9
     second = Clock(CPU)
-    second.go_on(account)
+    second.add_earlier(account)
     with second("calibrate"):
         pass
     told = second.account()
@@ -27,5 +27,5 @@ def test_a_run_that_goes_on_counts_what_was_before() -> None:
     assert told["memory"]["peak_device_bytes"] == 10**9
     assert told["memory"]["peak_rss_bytes"] >= account["memory"]["peak_rss_bytes"]
     third = Clock(CPU)
-    third.go_on(told)
+    third.add_earlier(told)
     assert third.account()["resumed"] == 2

@@ -153,7 +153,7 @@ def test_an_interrupted_run_says_so_and_ends_with_130(
     monkeypatch.setattr("dsnot_exp.run.job.run_experiment", interrupted)
     done = command(*sweep, *toy_arguments(tmp_path), run="")
     assert done.code == 130
-    assert done.err == "dsnot_exp: interrupted; what had finished is kept\n"
+    assert done.err == "dsnot_exp: interrupted; finished work is kept\n"
 
 
 def test_a_dense_model_is_measured_once_for_all_runs_beside_each_other(

@@ -85,7 +85,7 @@ def test_a_killed_group_goes_on_where_it_was(tmp_path: Path) -> None:
     again = torchrun(2, tmp_path, *words, "hydra.run.dir=run")
     out, err = again.communicate()
     assert again.returncode == 0, err
-    assert out.count("going on at block") == 1
+    assert out.count("resuming at block") == 1
     a, b = (json.loads((tmp_path / r / "result.json").read_text()) for r in ("whole", "run"))
     assert a["masks_sha256"] == b["masks_sha256"]
 

@@ -107,7 +107,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert solved == [6 - blocks]
     assert (whole.result["resumed"], again.result["resumed"]) == (0, 1)
     if done:
-        assert f"going on at block {done} of 3 ({stage})" in again.out
+        assert f"resuming at block {done} of 3 ({stage})" in again.out
     assert not state.exists()
     names = sorted(file.name for file in (again.folder / "model").glob("*.safetensors"))
     for name in names:
@@ -154,7 +154,7 @@ def test_resume_false_starts_over_and_never_keeps_nothing(
 ) -> None:
     stopped(command, stop_after, 2, *toy)
     stop_after[:] = [10**9]
-    assert "going on" not in command(*toy, "resume=false").out
+    assert "resuming" not in command(*toy, "resume=false").out
     assert 10**9 - stop_after[0] == 3
     assert not stopped(command, stop_after, 2, *toy, "resume=never", "rerun=true").exists()
 
@@ -166,7 +166,7 @@ def test_a_run_killed_after_its_last_word_leaves_nothing(
     left = shutil.copytree(state, command.folder / "left")
     command(*toy)
     shutil.copytree(left, state)
-    assert "going on" not in command(*toy, "rerun=true").out
+    assert "resuming" not in command(*toy, "rerun=true").out
     shutil.copytree(left, state)
     assert "already finished" in command(*toy).out
     assert not state.exists()
@@ -177,7 +177,7 @@ def test_another_configuration_in_the_same_folder_starts_over(
 ) -> None:
     stopped(command, stop_after, 2, *toy)
     other = command(*toy, "sparsity=0.7")
-    assert "going on" not in other.out
+    assert "resuming" not in other.out
     like(other, command(*toy, "sparsity=0.7", run="other"))
 
 
@@ -236,7 +236,7 @@ def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_kept(
     assert len(failed.err.splitlines()) == 1
     monkeypatch.setattr("os.fsync", fsync)
     again = command(*toy)
-    assert "going on at block" in again.out
+    assert "resuming at block" in again.out
     like(again, undisturbed(command, *toy))
 
 

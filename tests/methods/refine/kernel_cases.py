@@ -101,7 +101,7 @@ def test_numbers_of_any_bits(pattern: Pattern, dtype: torch.dtype, launches: lis
     for method in (DSnoT(max_cycles=20), other):
         both(method, weight, initial, statistics, pattern, launches)
     updated = weight + torch.randn(weight.shape, generator=g).to(dtype) / 8
-    sparse = replace(initial, weight=updated)
+    sparse = replace(initial, weight=updated, moved=True)
     method = DSnoT(max_cycles=8, only_better="never")
     found = both(method, weight, sparse, statistics, pattern, launches)
     assert not torch.equal(found.mask, initial.mask)
@@ -111,7 +111,9 @@ def test_numbers_of_any_bits(pattern: Pattern, dtype: torch.dtype, launches: lis
 @pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4), NM(1, 4)], ids=str)
 def test_moved_weights_and_flips(pattern: Pattern, flip: str, launches: list[int]) -> None:
     weight, statistics = layer(3, rows=6)
-    initial = replace(Wanda()(weight, statistics, pattern, True), weight=moved(weight, 32))
+    initial = replace(
+        Wanda()(weight, statistics, pattern, True), weight=moved(weight, 32), moved=True
+    )
     method = DSnoT(only_better="never", stop_on_sign_flip=flip)
     found = both(method, weight, initial, statistics, pattern, launches)
     mask, _, _ = twin.refine(weight, initial, statistics, pattern, 50, flip_stops=flip == "always")

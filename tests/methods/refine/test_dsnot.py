@@ -120,7 +120,7 @@ def moved(weight: torch.Tensor, parts: int) -> torch.Tensor:
 def test_moved_weights_count_with_their_present_value(pattern: Pattern) -> None:
     weight, statistics = layer(3)
     updated = moved(weight, 32)
-    initial = replace(Wanda()(weight, statistics, pattern, True), weight=updated)
+    initial = replace(Wanda()(weight, statistics, pattern, True), weight=updated, moved=True)
     found = refine(DSnoT(only_better="never"), weight, initial, statistics, pattern)
     mask, errors, _ = twin.refine(weight, initial, statistics, pattern, 50)
     assert torch.equal(found.mask, mask)
@@ -134,7 +134,7 @@ def test_on_moved_weights_a_row_that_would_end_worse_keeps_its_mask(pattern: Pat
     weight, statistics = layer(3)
     updated = moved(weight, 64)
     masks = Wanda()(weight, statistics, pattern, True)
-    initial = replace(masks, weight=updated)
+    initial = replace(masks, weight=updated, moved=True)
     found = refine(DSnoT(), weight, initial, statistics, pattern)
     anyway = refine(DSnoT(only_better="never"), weight, initial, statistics, pattern)
     worse = anyway.error_after.abs() > anyway.error_before.abs()
