@@ -52,6 +52,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 QUICK_START = "## Quick start"
 CHECKED = ("python", "torchrun", "make")
 DATA_FILE = re.compile(r"[\w./-]+\.(?:txt|jsonl|safetensors)")
+ROOMS = "data|evaluate|launch|methods|models|report|results|run|utils|walk"
+ROOM_PATH = re.compile(rf"(?<![\w/])(?:{ROOMS})/[\w/]+\.(?:py|c)\b")
 REPOSITORY_PATH = re.compile(r"\b(?:dsnot_exp|conf|sweeps|tests)/[\w./-]*\w\.(?:py|c|yaml|jinja)\b")
 MESSAGE = re.compile(r"\*\*`(.+)`\*\*")  # of troubleshooting.md
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -305,7 +307,8 @@ def _anchors(page: Path) -> set[str]:
 def missing_paths() -> Iterator[str]:
     for page in PAGES:
         for where, _, line, _ in lines(page):
-            for path in REPOSITORY_PATH.findall(line):
+            inside = [f"dsnot_exp/{path}" for path in ROOM_PATH.findall(line)]
+            for path in [*REPOSITORY_PATH.findall(line), *inside]:
                 if not (ROOT / path).is_file():
                     yield f"{where}: {path} does not exist"
         for where, span in spans(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -28,6 +29,12 @@ def test_the_readme_is_short_and_says_how_to_start() -> None:
         assert f"docs/{page.name}" in text, f"README.md does not link {page.name}"
 
 
+def test_every_room_is_described() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    for room in (ROOT / "dsnot_exp").glob("*/__init__.py"):
+        assert f"`dsnot_exp/{room.parent.name}/`" in text
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -45,8 +52,6 @@ def test_the_readme_is_short_and_says_how_to_start() -> None:
     ],
 )
 def test_a_command_that_would_fail_is_found(text: str) -> None:
-    import shlex
-
     with pytest.raises(Wrong):
         check(Command("here", "", tuple(shlex.split(text))))
 
