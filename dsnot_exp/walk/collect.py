@@ -57,7 +57,7 @@ class Collector:
         self.called: list[str] = []
         self.accumulators: dict[str, Accumulator] = {}
         self.leader: dict[str, str] = {}
-        self.seen: list[tuple[Tensor, str]] = []
+        self.seen: list[tuple[Tensor, int, str]] = []  # an input, its version then, its leader
         self.sequences = self.all_sequences = self.length = 0
 
     def __enter__(self) -> Collector:
@@ -105,10 +105,11 @@ class Collector:
 
     def _count(self, name: str, inputs: Tensor) -> None:
         if name not in self.leader:
-            self.leader[name] = next((n for t, n in self.seen if _same(t, inputs)), name)
+            same = (n for t, version, n in self.seen if _same(t, version, inputs))
+            self.leader[name] = next(same, name)
         if self.leader[name] != name:
             return
-        self.seen.append((inputs, name))
+        self.seen.append((inputs, inputs._version, name))
         # OPT passes (sequences * tokens, hidden) to its fc layers.
         by_sequence = inputs.reshape(self.sequences, -1, inputs.shape[-1])
         self._update(name, by_sequence, self._sampled())
@@ -165,11 +166,11 @@ class Collector:
         return {n: leaders[leader] for n, leader in self.leader.items() if leader in leaders}
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors view the same memory, unchanged in between."""
+def _same(a: Tensor, version: int, b: Tensor) -> bool:
+    """Whether `b` views the memory of `a`, unchanged since `a` had this version."""
     return (
         a.data_ptr() == b.data_ptr()
         and a.shape == b.shape
         and a.stride() == b.stride()
-        and a._version == b._version
+        and version == b._version
     )

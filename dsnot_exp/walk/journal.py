@@ -17,8 +17,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from dsnot_exp.models.placement import Placed
@@ -89,8 +91,10 @@ class Journal:
         if not self._whole(path, entry.states, "the first block, to recompute the hidden states"):
             return False
         shards = Shards([path])
-        for i, name in enumerate(sorted(shards.entries)):
-            sequences.states[i] = shards.read([name])[name]
+        saved = (shards.read([name])[name] for name in sorted(shards.entries))
+        rows = (row for batch in saved for row in batch.split(1))
+        for i, ids in enumerate(sequences.batches):  # their sizes may differ from the saved ones
+            sequences.states[i] = torch.cat(list(islice(rows, len(ids))))
         return True
 
     def keep(self, view: BlockView, solved: Solved) -> None:
