@@ -89,7 +89,8 @@ class Suite:
                 with model.callable() as called:
                     return perplexity(called, ids, batch, display.advance, self.ranks)
 
-        what = {"perplexity": text.record()["tokens_sha256"], "batch": batch, "streams": streams}
+        what = {"perplexity": text.record()["tokens_sha256"], "seqlen": seqlen}
+        what |= {"batch": batch, "streams": streams}
         return self._cached(store, what, text.dataset, measure)
 
     def _task(self, model: Any, name: str, stage: str, store: Store) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def config_hash(plan: Plan) -> str:
     options = {k: v for k, v in asdict(plan.config).items() if k not in WITHOUT_EFFECT}
     for group, option in WHERE_ONLY:
         options[group].pop(option)
-    if plan.recipe is None:  # dense: pruning and calibration options have no effect
+    if plan.recipe is None:  # dense: pruning and calibration options have no effect,
+        # but for calib.seqlen, the default of eval.seqlen
+        options["eval"]["seqlen"] = options["eval"]["seqlen"] or options["calib"]["seqlen"]
         options = {k: v for k, v in options.items() if k in ("model", "eval", "sparsity", "seed")}
     elif not plan.refines:
         options["refine"] = {"name": "none"}
