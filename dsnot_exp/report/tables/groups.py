@@ -16,6 +16,7 @@ FREE = {
     "model.tasks", "model.max_cycles",
 }  # fmt: skip
 ONLY_ACCURACY = {"eval.limit", "eval.num_fewshot"}
+ABSENT = "absent"  # the value of an option that a run lacks; null is a value
 Key = tuple[Any, ...]
 
 
@@ -26,16 +27,26 @@ def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any],
     keys += ["seqlen"] if layout.measure == "perplexity" else []
     free = FREE if layout.measure == "accuracy" else FREE | ONLY_ACCURACY
     keys += clashing(runs, [*layout.axes, *keys], free)
-    found = [tuple(run.axis(key) for key in keys) for run in runs]
+    found = [tuple(_value(run, key) for key in keys) for run in runs]
     whole = [f for f in found if not any(_fits(f, g) and f != g for g in found)]
     for chosen in sorted(set(map(_hashable, whole)), key=str):
-        fixed = dict(zip(keys, next(f for f in whole if _hashable(f) == chosen), strict=True))
-        mine = zip(runs, found, strict=True)
-        yield fixed, [run for run, f in mine if _fits(f, tuple(fixed.values()))]
+        shared = next(f for f in whole if _hashable(f) == chosen)
+        fixed = {k: v for k, v in zip(keys, shared, strict=True) if v is not ABSENT}
+        yield fixed, [run for run, f in zip(runs, found, strict=True) if _fits(f, shared)]
+
+
+def fits(run: Run, fixed: dict[str, Any]) -> bool:
+    """Whether a run has these values, but for the options that it lacks."""
+    return _fits(tuple(_value(run, key) for key in fixed), tuple(fixed.values()))
+
+
+def _value(run: Run, key: str) -> Any:
+    value = run.axis(key)
+    return ABSENT if value is None and key not in run.options else value
 
 
 def _fits(part: Key, whole: Key) -> bool:
-    return all(p is None or p == w for p, w in zip(part, whole, strict=True))
+    return all(p is ABSENT or p == w for p, w in zip(part, whole, strict=True))
 
 
 def _hashable(key: Key) -> tuple[str, ...]:

@@ -29,7 +29,9 @@ def say(axis: str, value: Any) -> str:
         return f"{value} tokens per sequence"
     if axis == "budget":
         return f"{value} sparsity" if "%" in str(value) else f"pattern {value}"
-    return str(value) if axis in ("model", "method", "initializer") else f"{axis} = {value}"
+    if axis in ("model", "method", "initializer"):
+        return str(value)
+    return f"{axis} = {'null' if value is None else value}"
 
 
 def _show(axis: str, value: Any) -> str:

@@ -9,12 +9,14 @@ from itertools import product
 from typing import Any
 
 from dsnot_exp.report.runs import Run, in_order
-from dsnot_exp.report.tables.groups import Key, apart
+from dsnot_exp.report.tables.groups import ONLY_ACCURACY, Key, apart, fits
 from dsnot_exp.report.tables.labels import labels, say
 from dsnot_exp.report.tables.layouts import CRITERIA, METHODS, MODELS, Layout
 from dsnot_exp.report.tables.measures import MEAN, MEASURES, of_table
 from dsnot_exp.report.tables.published import Published, Where, find
 from dsnot_exp.report.tables.table import Cell, Table, average, pool, with_best, with_marks
+
+WEIGHTS = ("model.path", "model.revision", "model.dtype")  # what a dense value depends on
 
 
 def tables(name: str, layout: Layout, runs: Sequence[Run]) -> Iterator[Table]:
@@ -104,13 +106,15 @@ class _Sheet:
         return average(value(run, task, stage) for task in self.names if task != MEAN)
 
     def _dense(self, model: str, name: str) -> tuple[Cell, list[Run]]:
-        """The dense value from the first run of that model, on the same text, that has it."""
+        """The dense value from the first run of the same weights, measured in the same way, that
+        has it."""
         compared = {k: v for k, v in self.fixed.items() if k.split(".")[0] in ("seqlen", "eval")}
-        runs = [
-            run
-            for run in self.everyone
-            if run.model == model and all(run.axis(k) == v for k, v in compared.items())
-        ]
+        beside = next((run for run in self.runs if run.model == model), None)
+        if beside is not None:
+            more = ONLY_ACCURACY if self.layout.measure == "accuracy" else ()
+            keys = [key for key in (*WEIGHTS, *more) if key in beside.options]
+            compared |= {key: beside.options[key] for key in keys}
+        runs = [run for run in self.everyone if run.model == model and fits(run, compared)]
         for run in runs:
             stages = ("dense", "refined") if run.method == "dense" else ("dense",)
             for measured in (self._measure(name, run, stage) for stage in stages):
@@ -175,7 +179,7 @@ class _Sheet:
         return self.layout.title + (f" on {self.names[0]}" if len(self.names) == 1 else "")
 
     def _caption(self, shared: list[str]) -> str:
-        facts = [say(key, value) for key, value in self.fixed.items() if value is not None]
+        facts = [say(key, value) for key, value in self.fixed.items()]
         return "; ".join([*shared, *facts, MEASURES[self.layout.measure].unit])
 
     def _alone(self) -> Iterator[str]:
@@ -183,9 +187,7 @@ class _Sheet:
         if not self.layout.apart:
             return
         for run in self.everyone:
-            same = all(
-                run.axis(k) in (None, v) for k, v in self.fixed.items() if k != "refine.name"
-            )
+            same = fits(run, {k: v for k, v in self.fixed.items() if k != "refine.name"})
             cell = pool([run], partial(self._measure, self.names[0]))
             if run.options.get(self.layout.rows[0]) is None and same and cell.value is not None:
                 which = f"{run.model}, {run.method}, {run.budget}"
