@@ -1,0 +1,389 @@
+"""What is done to each layer of a block: which methods run, on what, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
+from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
+from dsnot_exp.methods.prune.magnitude import Magnitude
+from dsnot_exp.methods.prune.sparsegpt import SparseGPT
+from dsnot_exp.methods.prune.wanda import Wanda
+from dsnot_exp.methods.refine.dsnot.method import DSnoT
+from dsnot_exp.methods.statistics import InputStatistics, Statistic
+from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.linears import linears
+from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.recipe import Recipe
+from dsnot_exp.walk.record import Solved
+from dsnot_exp.walk.solver import BlockSolver, LayerSolver
+from dsnot_exp.walk.view import BlockView
+from tests.support.families import build, tokens
+from tests.support.walking import walked
+
+HALF = Unstructured(0.5)
+PLAIN = Recipe(HALF, Wanda())
+LAYERS = [
+    f"model.layers.0.{name}"
+    for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                 "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+]  # fmt: skip
+MLP, OUT = LAYERS[4:], LAYERS[3]
+
+
+def names(model: nn.Module) -> list[str]:
+    name, blocks = find_blocks(model)
+    return [f"{name}.{i}.{linear}" for i, block in enumerate(blocks) for linear in linears(block)]
+
+
+@dataclass
+class Watching:
+    """A solver that keeps what another one returns."""
+
+    solver: BlockSolver
+    seen: list[Solved] = field(default_factory=list)
+
+    def __call__(self, view: BlockView) -> Solved:
+        self.seen.append(self.solver(view))
+        return self.seen[-1]
+
+
+def solved(recipe: Recipe, layers: int = 1, family: str = "llama", **options: Any) -> list[Solved]:
+    """A small model solved by a recipe, block by block."""
+    model = build(family, num_hidden_layers=layers)
+    patterns: dict[str, Pattern] = recipe.allocator(names(model), recipe.pattern)
+    watching = Watching(BlockSolver(recipe, patterns, **options))
+    walked(model, [tokens(4, 16, seed=s) for s in (1, 2)], watching)
+    return watching.seen
+
+
+def mask(found: Solved, layer: str) -> bytes:
+    (packed,) = (bits for name, bits in found.masks.items() if name.startswith(f"{layer}("))
+    return packed.numpy().tobytes()
+
+
+def differing(a: Solved, b: Solved) -> list[str]:
+    return [layer for layer in LAYERS if mask(a, layer) != mask(b, layer)]
+
+
+@pytest.mark.parametrize(
+    ("skip", "skipped"),
+    [
+        ([], []),
+        (["mlp"], MLP),
+        (["mlp|self_attn.o_proj"], [OUT, *MLP]),
+        (["mlp.*", "self_attn.o_proj"], [OUT, *MLP]),
+        (["*"], LAYERS),
+        (["down_proj"], []),
+    ],
+    ids=str,
+)
+def test_a_skipped_layer_keeps_its_initial_mask(skip: list[str], skipped: list[str]) -> None:
+    (alone,) = solved(PLAIN)
+    (found,) = solved(replace(PLAIN, refiner=DSnoT(skip=skip)))
+    assert differing(found, alone) == [layer for layer in LAYERS if layer not in skipped]
+    for record in found.records:
+        still = record.layer in skipped
+        assert (record.swaps == record.cycles == 0) == still
+        assert (record.expected_after == record.expected_before) == still
+
+
+def test_masks_are_recorded_by_layer_and_shape_eight_entries_a_byte() -> None:
+    (found,) = solved(PLAIN)
+    shapes = [(32, 32)] * 4 + [(48, 32), (48, 32), (32, 48)]
+    assert list(found.masks) == [f"{n}{s}" for n, s in zip(LAYERS, shapes, strict=True)]
+    assert [r.layer for r in found.records] == LAYERS
+    for record, (out, width) in zip(found.records, shapes, strict=True):
+        kept = np.unpackbits(np.frombuffer(mask(found, record.layer), dtype=np.uint8))
+        assert (record.weights, record.zeros) == (out * width, out * width // 2)
+        assert kept.reshape(out, width).sum(1).tolist() == [width // 2] * out
+
+
+def test_the_recorded_mask_is_that_of_the_weight() -> None:
+    model = build("llama", num_hidden_layers=1)
+    watching = Watching(BlockSolver(PLAIN, dict.fromkeys(names(model), HALF)))
+    walked(model, [tokens(4, 16)], watching)
+    for layer in LAYERS:
+        weight = model.get_submodule(layer).weight
+        assert mask(watching.seen[0], layer) == np.packbits((weight != 0).numpy()).tobytes()
+
+
+@dataclass(frozen=True)
+class Shifting:
+    """A pruner that changes the weight, and may or may not say so."""
+
+    needs: ClassVar[Needs] = frozenset()
+    rows: ClassVar[Rows] = "independent"
+    by: float = 0.0
+    says: bool = False
+
+    def __call__(
+        self,
+        weight: Tensor,
+        statistics: InputStatistics | None,
+        pattern: Pattern,
+        equal_rows: bool,
+    ) -> Initial:
+        scores = weight.abs()
+        return Initial(pattern.mask(scores), weight + self.by, scores, self.says, "a note")
+
+
+def test_a_weight_that_was_changed_in_silence_is_refused() -> None:
+    with pytest.raises(RunError, match=rf"^{LAYERS[0]}: Shifting .*Initial\.moved"):
+        solved(Recipe(HALF, Shifting(by=0.5)))
+
+
+@pytest.mark.parametrize("pruner", [Shifting(by=0.5, says=True), Shifting(), Shifting(says=True)])
+def test_a_weight_that_was_changed_and_said_so_or_only_copied_is_taken(pruner: Shifting) -> None:
+    model, dense = build("llama", num_hidden_layers=1), build("llama", num_hidden_layers=1)
+    solver = BlockSolver(Recipe(HALF, pruner), dict.fromkeys(names(model), HALF))
+    walked(model, [tokens(2, 8)], solver)
+    for layer in LAYERS:
+        before, after = (m.get_submodule(layer).weight for m in (dense, model))
+        kept = HALF.mask(before.abs())
+        assert torch.equal(after, (before + pruner.by).masked_fill(~kept, 0))
+
+
+def test_a_grown_weight_comes_back_with_its_dense_value() -> None:
+    model, dense = build("llama", num_hidden_layers=1), build("llama", num_hidden_layers=1)
+    recipe = Recipe(HALF, SparseGPT(), DSnoT(only_better="never"))
+    walked(model, [tokens(4, 16)], BlockSolver(recipe, dict.fromkeys(names(model), HALF)))
+    alone = build("llama", num_hidden_layers=1)
+    walked(
+        alone, [tokens(4, 16)], BlockSolver(Recipe(HALF, SparseGPT()), dict.fromkeys(LAYERS, HALF))
+    )
+    grown_at_all = 0
+    for layer in LAYERS:
+        before, initial, after = (m.get_submodule(layer).weight for m in (dense, alone, model))
+        grown, stayed = (after != 0) & (initial == 0), (after != 0) & (initial != 0)
+        assert torch.equal(after[grown], before[grown])
+        assert torch.equal(after[stayed], initial[stayed])
+        grown_at_all += int(grown.sum())
+    assert grown_at_all > 0
+
+
+def test_what_a_method_notes_is_recorded_and_shown_up_to_a_number() -> None:
+    shown: list[str] = []
+    found = solved(Recipe(HALF, Shifting()), layers=2, on_note=shown.append)
+    noted = {layer: note for one in found for layer, note in one.notes.items()}
+    assert noted == dict.fromkeys([r.layer for one in found for r in one.records], "a note")
+    assert shown[:7] == [f"{layer}: a note" for layer in LAYERS]
+    assert shown[7:] == ["model.layers.1.self_attn.q_proj: a note; further notes: result.json"]
+
+
+@dataclass(frozen=True)
+class Failing(Shifting):
+    """A pruner that runs into a singular matrix."""
+
+    def __call__(self, *_: object) -> Initial:
+        raise ArithmeticError("its matrix is singular")
+
+
+def test_a_number_that_cannot_be_worked_out_names_the_layer() -> None:
+    with pytest.raises(RunError, match=rf"^{LAYERS[0]}: its matrix is singular$"):
+        solved(Recipe(HALF, Failing()))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A reconstructor that sets every kept weight."""
+
+    needs: ClassVar[Needs] = frozenset()
+    rows: ClassVar[Rows] = "independent"
+    value: float = 1.0
+
+    def __call__(
+        self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
+    ) -> Tensor:
+        assert torch.equal(sparse, dense.masked_fill(~mask, 0))
+        return mask * torch.tensor(self.value)
+
+
+def test_the_reconstructor_has_the_last_word() -> None:
+    model = build("llama", num_hidden_layers=1)
+    recipe = Recipe(HALF, Magnitude(), reconstructor=Setting(0.25))
+    walked(model, [tokens(2, 8)], BlockSolver(recipe, dict.fromkeys(names(model), HALF)))
+    for layer in LAYERS:
+        assert model.get_submodule(layer).weight.unique().tolist() == [0, 0.25]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_name_the_layer(value: float) -> None:
+    with pytest.raises(RunError, match=rf"^{LAYERS[0]}: its weights hold NaN or infinity"):
+        solved(Recipe(HALF, Magnitude(), reconstructor=Setting(value)))
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """A refiner that keeps one weight too many in the first row."""
+
+    needs: ClassVar[Needs] = frozenset({Statistic.MEAN})
+    rows: ClassVar[Rows] = "independent"
+    skip: ClassVar[list[str]] = []
+
+    def __call__(
+        self,
+        weight: Tensor,
+        initial: Initial,
+        statistics: InputStatistics,
+        pattern: Pattern,
+        generator: torch.Generator,
+    ) -> Refined:
+        kept = initial.mask.clone()
+        kept[0, int((~kept[0]).nonzero()[0])] = True
+        zero = torch.zeros(len(kept))
+        return Refined(kept, zero, zero, zero.long())
+
+
+@pytest.mark.parametrize("pattern", [HALF, NM(2, 4)], ids=str)
+def test_a_refiner_that_changes_a_budget_is_stopped(pattern: Pattern) -> None:
+    with pytest.raises(AssertionError, match="budget"):
+        solved(Recipe(pattern, Wanda(), Greedy()))
+
+
+@dataclass(frozen=True)
+class Drawing(Greedy):
+    """A refiner that only draws, and keeps the mask."""
+
+    drawn: ClassVar[list[float]] = []
+
+    def __call__(self, weight: Tensor, initial: Initial, *rest: Any) -> Refined:
+        self.drawn.append(float(torch.rand((), generator=rest[-1])))
+        zero = torch.zeros(len(weight))
+        return Refined(initial.mask, zero, zero, zero.long())
+
+
+def draws(seed: int) -> list[float]:
+    Drawing.drawn.clear()
+    solved(replace(PLAIN, refiner=Drawing(), seed=seed), layers=2)
+    return list(Drawing.drawn)
+
+
+def test_every_layer_draws_its_own_numbers_and_the_same_every_time() -> None:
+    first = draws(0)
+    assert len(set(first)) == len(first) == 14
+    assert draws(0) == first
+    assert not set(draws(1)) & set(first)
+
+
+def test_a_refiner_asks_for_rows_of_equal_budget() -> None:
+    """Magnitude takes its threshold over the matrix, unless a refiner follows."""
+    budgets = []
+    for refiner in (None, Drawing()):
+        (found,) = solved(Recipe(HALF, Magnitude(), refiner))
+        kept = np.unpackbits(np.frombuffer(mask(found, LAYERS[0]), dtype=np.uint8))
+        budgets.append(set(kept.reshape(32, 32).sum(1).tolist()))
+    assert len(budgets[0]) > 1
+    assert budgets[1] == {16}
+
+
+def test_every_layer_has_the_pattern_of_its_own() -> None:
+    def denser_outwards(layers: list[str], pattern: Pattern) -> dict[str, Pattern]:
+        return {n: Unstructured(0.25) if n == LAYERS[2] else pattern for n in layers}
+
+    (found,) = solved(replace(PLAIN, allocator=denser_outwards))
+    sparsity = {r.layer: r.zeros / r.weights for r in found.records}
+    assert sparsity == dict.fromkeys(LAYERS, 0.5) | {LAYERS[2]: 0.25}
+
+
+def test_the_phases_are_timed_and_the_layers_told() -> None:
+    told: list[str] = []
+    timed: list[str] = []
+
+    def phase(name: str) -> AbstractContextManager[None]:
+        timed.append(name)
+        return nullcontext()
+
+    solved(replace(PLAIN, refiner=Drawing()), timed=phase, on_layer=told.append)
+    assert told == LAYERS
+    assert timed == ["prune", "refine", "reconstruct"] * len(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("tokens_seen", "starved"), [(None, True), (31, True), (32, False), (33, False)]
+)
+def test_an_expert_needs_a_number_of_tokens(tokens_seen: int | None, starved: bool) -> None:
+    layer = "model.layers.0.mlp.experts.1.down_proj"
+    recipe = replace(PLAIN, refiner=DSnoT(), min_tokens=32)
+    block, found = BlockSolver(recipe, {layer: HALF}), Solved()
+    solver = LayerSolver(block, found, "mlp.experts.1.down_proj", layer)
+    ones, weight = torch.ones(8), torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    seen = None
+    if tokens_seen is not None:
+        norm = torch.arange(8, 0, -1.0) ** 4
+        seen = InputStatistics(2, tokens_seen, ones, ones, ones, norm)
+    record, _, kept = solver.solve(weight, seen)
+    assert (layer in found.notes) == starved
+    assert (record.expected_before is None) == starved
+    assert torch.equal(kept, HALF.mask(weight.abs())) == starved
+    if starved:
+        assert f"{tokens_seen or 0}" in found.notes[layer]
+
+
+def test_a_layer_that_is_no_expert_is_never_starved() -> None:
+    layer = "model.layers.0.mlp.down_proj"
+    found, ones = Solved(), torch.ones(8)
+    solver = LayerSolver(BlockSolver(PLAIN, {layer: HALF}), found, "mlp.down_proj", layer)
+    record, _, _ = solver.solve(torch.rand(4, 8), InputStatistics(1, 1, ones, ones, ones, ones))
+    assert record.expected_before is not None
+    assert found.notes == {}
+
+
+def test_methods_that_need_nothing_collect_nothing() -> None:
+    assert Recipe(HALF, Magnitude()).needs == frozenset()
+    (found,) = solved(Recipe(HALF, Magnitude()))
+    assert {r.expected_before for r in found.records} == {None}
+
+
+@pytest.mark.parametrize(
+    ("how", "more"),
+    [("sample", {Statistic.SAMPLE}), ("true", {Statistic.GRAM}), ("false", set())],
+)
+def test_a_recipe_collects_what_its_methods_and_its_record_need(
+    how: str, more: set[Statistic]
+) -> None:
+    recipe = replace(PLAIN, relative_error=how)
+    assert recipe.needs == {Statistic.NORM, Statistic.MEAN} | more
+    refining = replace(recipe, pruner=Magnitude(), refiner=DSnoT())
+    assert refining.needs == {Statistic.NORM, Statistic.MEAN, Statistic.VAR} | more
+    assert replace(recipe, pruner=SparseGPT()).needs == recipe.needs | {Statistic.GRAM}
+
+
+def together(method: Any) -> Any:
+    """The same method, which now looks at all rows."""
+    return type("Together", (type(method),), {"rows": "together"})()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda recipe: replace(recipe, pruner=together(Wanda())),
+        lambda recipe: replace(recipe, refiner=DSnoT(grow="random")),
+        lambda recipe: replace(recipe, refiner=DSnoT(prune="random")),
+        lambda recipe: replace(recipe, reconstructor=together(Setting())),
+    ],
+    ids=["pruner", "grow=random", "prune=random", "reconstructor"],
+)
+def test_rows_are_shared_out_unless_a_method_looks_at_them_together(
+    change: Callable[[Recipe], Recipe],
+) -> None:
+    independent = replace(PLAIN, refiner=DSnoT())
+    for recipe, shared in ((independent, True), (change(independent), False)):
+        assert recipe.rows_independent == shared
+        block = BlockSolver(recipe, {LAYERS[0]: HALF}, ranks=Ranks(1, 2))
+        assert LayerSolver(block, Solved(), "q", LAYERS[0]).ranks.size == (2 if shared else 1)
+
+
+def test_the_baseline_of_a_recipe_is_its_initializer_alone() -> None:
+    recipe = Recipe(HALF, Wanda(), DSnoT(), Setting(), relative_error="true", seed=3, dense=("a",))
+    alone = recipe.initializer_only()
+    assert alone == Recipe(HALF, Wanda(), relative_error="true", seed=3, dense=("a",))
