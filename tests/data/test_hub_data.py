@@ -102,7 +102,7 @@ class Client:
         return self("hf_hub_download", id, name, repo_type="dataset", **options)
 
     def close(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=300)
 
 
 @pytest.fixture(scope="module")

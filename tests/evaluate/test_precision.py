@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from dsnot_exp.evaluate.perplexity import exp_of_mean, losses, perplexity
+from dsnot_exp.evaluate.perplexity import exp_of_mean, first_nonfinite, losses, perplexity
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
 from tests.support.command import Command, toy_arguments
@@ -74,6 +75,35 @@ def test_the_last_batch_may_be_smaller_and_a_nan_in_it_is_found() -> None:
     model.get_input_embeddings().weight[int(blocks[-1, 0])] = torch.nan
     with pytest.raises(RunError, match="NaN"):
         perplexity(model, blocks, 2)
+
+
+class Step(nn.Module):
+    """A module that gives `value`, alone or first of several."""
+
+    def __init__(self, value: float, several: bool) -> None:
+        super().__init__()
+        self.value, self.several = value, several
+
+    def forward(self) -> object:
+        x = torch.tensor(self.value)
+        return (x, None) if self.several else x
+
+
+class Steps(nn.Sequential):
+    """Calls its modules one after the other, and returns no tensor."""
+
+    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> list[object]:
+        return [step() for step in self]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_first_module_whose_output_is_no_number_is_named(several: bool) -> None:
+    ids = tokens(1, 4)
+    values = [1.0, torch.inf, torch.nan]
+    model = Steps(*[Step(value, several) for value in values])
+    assert first_nonfinite(model, ids) == "1"
+    assert not any(module._forward_hooks for module in model.modules())
+    assert first_nonfinite(Steps(Step(1.0, several)), ids) == "Steps"
 
 
 def test_a_dense_model_is_measured_anew_on_blocks_of_another_length(

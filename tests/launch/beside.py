@@ -15,6 +15,7 @@ import pytest
 
 from dsnot_exp.launch import hydra_setup
 from tests.support.command import Command, toy_arguments
+from tests.support.waiting import BOUND
 
 
 def needs(launcher: str) -> pytest.MarkDecorator:
@@ -53,7 +54,7 @@ def compare(command: Command, folder: Path, launcher: str, *options: str, **own:
     words = [*toy_arguments(folder), "sparsity=0.5,0.6,1.5"]
     assert command("-m", *words, "sweep=basic", run="").code == 1
     running = start(folder, *words, "sweep=other", f"hydra/launcher={launcher}", *options, **own)
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=BOUND)
     assert running.returncode == 1, err
     assert "sparsity=1.5: expected a fraction" in out, out + err
     assert "UserWarning" not in err

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 from dsnot_exp.launch import machine
 from tests.launch.beside import compare, needs, start
 from tests.support.command import Command
+from tests.support.waiting import BOUND, until
 
 
 @needs("joblib")
@@ -22,11 +22,9 @@ def test_joblib(command: Command, tmp_path: Path) -> None:
 def test_an_interrupted_sweep_ends_with_130(tmp_path: Path) -> None:
     words = ["wandb=disabled", "sparsity=0.5,0.6", "hydra/launcher=joblib"]
     running = start(tmp_path, *words, "hydra.launcher.n_jobs=2")
-    until = time.monotonic() + 60
     logs = "outputs/runs/*/dsnot_exp.log"  # written to once everything is imported
-    while not any(log.read_text() for log in tmp_path.glob(logs)) and time.monotonic() < until:
-        time.sleep(0.2)
+    until(lambda: any(log.read_text() for log in tmp_path.glob(logs)), running)
     os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=BOUND)
     assert running.returncode == 130
     assert "dsnot_exp: interrupted; finished work is kept" in err

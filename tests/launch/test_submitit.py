@@ -13,7 +13,9 @@ SLURM = {
         cp "$1" "$SLURM_LEFT/script"; echo "Submitted batch job 77"
         export SLURM_JOB_ID=77 SLURM_ARRAY_JOB_ID=77 SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1
         export SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NODELIST=localhost
-        (sleep 2; for i in 0 1 2; do SLURM_ARRAY_TASK_ID=$i sh "$1" & done; wait) >/dev/null 2>&1 &
+        submitted() { find "$SLURM_LEFT/outputs" -name '77_?_submitted.pkl' | wc -l; }
+        (until [ "$(submitted)" = 3 ]; do sleep 0.1; done
+         for i in 0 1 2; do SLURM_ARRAY_TASK_ID=$i sh "$1" & done; wait) >/dev/null 2>&1 &
     """,
     "srun": """
         while :; do case "$1" in

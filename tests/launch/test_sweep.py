@@ -8,9 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -21,8 +20,10 @@ from dsnot_exp.config import register_schema
 from dsnot_exp.launch.sweep import planned
 from dsnot_exp.run.fingerprint import run_id
 from dsnot_exp.run.lock import lock_folder
+from dsnot_exp.utils.console import say
 from dsnot_exp.utils.paths import beside_or_inside, sweeps_path
 from tests.support.command import Command, toy_arguments
+from tests.support.waiting import halting, until
 
 STUDIES = sorted(path.stem for path in beside_or_inside("sweeps").glob("*.yaml"))
 RUNS = {
@@ -101,16 +102,28 @@ def test_a_sweep_that_does_not_exist_is_answered_with_the_list(command: Command)
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:
-    """Another process that is at work in a run's folder."""
+    """Another process that has locked a run's folder, until it is killed or its input closes."""
     code = (
-        "import fcntl, sys, time; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX)"
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.read()"
     )
-    code += "; print('held', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", code, str(folder / ".lock")]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
     return other
+
+
+def when_it_waits(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Call `act` when the command says that it waits for the lock."""
+
+    def said(line: str) -> None:
+        say(line)
+        if "waiting for it" in line:
+            act()
+
+    monkeypatch.setattr("dsnot_exp.run.lock.say", said)
 
 
 def folders(command: Command, words: list[str]) -> list[Path]:
@@ -122,23 +135,23 @@ def folders(command: Command, words: list[str]) -> list[Path]:
     return found
 
 
-def test_what_another_process_is_at_is_left_and_taken_over_if_it_dies(
-    command: Command, tmp_path: Path
+def test_a_sweep_skips_a_locked_run_and_takes_it_over_if_its_process_dies(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["-m", *toy_arguments(tmp_path), *TWO]
     first, _ = folders(command, words)
     other = holder(first)
-    Timer(3, other.kill).start()  # it leaves no result
+    when_it_waits(monkeypatch, other.kill)  # it leaves no result
     done = command(*words, run="")
     assert done.code == 0, done.err
     assert f"skipped: another process is running {first}" in done.out
-    assert f"another process is running outputs/runs/{first.name}: waiting" in done.out
+    assert f"{first.name}: waiting for it" in done.out
     assert "already finished" in done.out
     assert len(list(command.folder.glob("outputs/*/*/result.json"))) == 2
 
 
-def test_a_single_run_waits_for_the_other_and_takes_its_result(
-    command: Command, tmp_path: Path
+def test_a_single_run_waits_for_the_other_process_and_takes_its_result(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = toy_arguments(tmp_path)
     folder = command(*words).folder
@@ -150,10 +163,10 @@ def test_a_single_run_waits_for_the_other_and_takes_its_result(
         (folder / "result.json").write_bytes(result)
         other.kill()
 
-    Timer(1, finish).start()
+    when_it_waits(monkeypatch, finish)
     done = command(*words)
     assert done.code == 0
-    assert f"another process is running {folder}: waiting" in done.out
+    assert "waiting for it" in done.out
     assert "already finished" in done.out
 
 
@@ -177,14 +190,12 @@ def test_kill_9_leaves_whole_results_only_and_the_same_command_completes(tmp_pat
         found = tmp_path.glob("outputs/runs/*/result.json")
         return [json.loads(path.read_text()) for path in found]
 
-    process = subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(results()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    halts = os.environ | halting("result.json", 2)
+    process = subprocess.Popen(start, cwd=tmp_path, env=halts, stdout=subprocess.DEVNULL)
+    until(lambda: len(results()) == 2, process)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 2 <= len(results()) < 8
-    assert all(result["status"] == "finished" for result in results())
+    assert process.wait() == -signal.SIGKILL
+    assert [result["status"] for result in results()] == ["finished"] * 2
     done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(results()) == 8

@@ -120,7 +120,8 @@ def test_a_pattern_for_shares_of_rows_compares_a_matrix_with_everyones(
 ) -> None:
     whole = torch.rand(5, 8, generator=torch.Generator().manual_seed(0))
     whole[:2] += 1
-    monkeypatch.setattr(Ranks, "concat", lambda self, part: whole)
+    asked: list[int] = []
+    monkeypatch.setattr(Ranks, "concat", lambda self, part: asked.append(self.rank) or whole)
     plain = Unstructured(0.5)
     for rank, rows in ((0, slice(0, 2)), (1, slice(2, 5))):
         shared = over(plain, Ranks(rank, 2))
@@ -128,6 +129,7 @@ def test_a_pattern_for_shares_of_rows_compares_a_matrix_with_everyones(
         assert shared.sparsity == 0.5
         own = whole[rows]
         assert torch.equal(shared.mask(own), plain.mask(own))
+        assert rank not in asked  # a row is compared with itself
         assert torch.equal(shared.mask(own, "matrix"), plain.mask(whole, "matrix")[rows])
     assert over(plain, ALONE) is plain
     assert over(NM(2, 4), Ranks(0, 2)) == NM(2, 4)

@@ -105,6 +105,34 @@ def test_how_many_items_are_asked_and_after_how_many_examples_matters_to_accurac
     assert len(list(apart(layout("zero_shot"), runs))) == 2
 
 
+def test_a_table_is_of_one_model_and_one_budget_unless_they_are_its_axes() -> None:
+    runs = [
+        run(model=m, sparsity=p, pattern=n)
+        for m, p, n in (("a", 0.5, "unstructured"), ("b", 0.5, "unstructured"), ("a", 0.5, "2:4"))
+    ]
+    for name, axis, values in (
+        ("table1", "budget", ["2:4", "50 %"]),
+        ("table2", "model", ["a", "b"]),
+    ):
+        groups = list(apart(layout(name), runs))
+        assert [fixed for fixed, _ in groups] == [{axis: v, "seqlen": 2048} for v in values]
+        assert sorted(len(members) for _, members in groups) == [1, 2]
+    ((fixed, members),) = apart(layout("nm"), runs)
+    assert (fixed, members) == ({"seqlen": 2048}, runs)
+
+
+def test_a_group_is_not_said_to_have_what_none_of_its_runs_has() -> None:
+    runs = [run(method="wanda+dsnot", **{"refine.max_cycles": n}) for n in (20, 50)]
+    runs += [run(method="sparsegpt", **{"prune.damping": n}) for n in (0.1, 0.01)]
+    common = {"budget": "60 %", "seqlen": 2048}
+    groups = [fixed for fixed, _ in apart(layout("table1"), runs)]
+    more = [
+        {"refine.max_cycles": 20}, {"refine.max_cycles": 50},
+        {"prune.damping": 0.1}, {"prune.damping": 0.01},
+    ]  # fmt: skip
+    assert sorted(map(str, groups)) == sorted(str(common | one) for one in more)
+
+
 def test_the_length_of_a_sequence_matters_to_perplexity_alone() -> None:
     runs = [run(**{"eval.seqlen": n, "calib.seqlen": 2048}) for n in (2048, 4096)]
     groups = list(apart(layout("table1"), runs))
@@ -207,6 +235,8 @@ def test_options_clash_where_all_else_on_the_axes_is_the_same() -> None:
     assert clashing(runs, ["model", "method", "budget"]) == ["calib.samples"]
     assert clashing(runs, ["model", "calib.samples"]) == []
     assert clashing([runs[0], run(method="wanda")], ["method"]) == []
+    longer = [run(), run(**{"prune.more": 1})]
+    assert clashing(longer, ["method"]) == clashing(longer[::-1], ["method"]) == ["prune.more"]
 
 
 def names(groups: list[list[Run]]) -> list[list[int]]:
@@ -226,6 +256,8 @@ def test_runs_are_comparable_that_share_a_text_of_one_length_or_a_task() -> None
         run(seed=7),
     ]
     assert names(comparable(runs)) == [[1], [2], [0, 3], [4, 5], [6, 7]]
+    other = run(zero_shot={"rte": {"refined": {"acc": 0.5}}}, seed=8)
+    assert names(comparable([runs[4], other])) == [[4], [8]]
 
 
 def test_a_run_joins_those_that_it_shares_something_with() -> None:

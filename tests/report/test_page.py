@@ -52,7 +52,7 @@ def opened(page: Path, fragment: str = "", script: str = "") -> html.HtmlElement
         f"--user-data-dir={folder}", "--virtual-time-budget=1000", "--dump-dom",
         f"{copy.as_uri()}{fragment}",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     return html.document_fromstring(done.stdout)
 
 

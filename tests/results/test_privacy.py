@@ -91,7 +91,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
         env=kept | own | secrets | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 1, done.stderr  # the broken task
     run = home / "run"

@@ -23,7 +23,7 @@ KEY = "0123456789" * 4
 
 def inspect(folder: Path, *options: str) -> str:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def test_the_offline_run_holds_everything(command: Command, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def python(server: Server, *words: str, **own: str) -> None:
         env=kept | found | {"PYTHONPATH": str(Path(__file__).parents[2])} | own,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,18 @@ from safetensors.torch import load_file
 
 from dsnot_exp.utils.distributed import Ranks
 from tests.support.command import Command, toy_arguments
+from tests.support.waiting import halting, until
 
 SWEEP = ["prune=wanda,sparsegpt,magnitude", "save=true", "calib.min_tokens=8"]
 SWEEP += ["model.max_cycles=4", "eval.baselines=[dense,pruned]"]
 
 
-def torchrun(processes: int, folder: Path, *words: str) -> subprocess.Popen[str]:
+def torchrun(processes: int, folder: Path, *words: str, **own: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         "--nproc-per-node", str(processes), "-m", "dsnot_exp", *words,
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), **own}
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=pipe
@@ -72,11 +72,9 @@ def unequal(a: Path, b: Path) -> float:
 
 
 def test_a_killed_group_goes_on_where_it_was(tmp_path: Path) -> None:
-    words = [*toy_arguments(tmp_path, num_hidden_layers=12), "model.streaming=true"]
-    run = torchrun(2, tmp_path, *words, "hydra.run.dir=run")
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "run").rglob("00003.json")) and time.monotonic() < deadline:
-        time.sleep(0.002)
+    words = [*toy_arguments(tmp_path, num_hidden_layers=6), "model.streaming=true"]
+    run = torchrun(2, tmp_path, *words, "hydra.run.dir=run", **halting("00003.json"))
+    until(lambda: list((tmp_path / "run").rglob("00003.json")), run)
     subprocess.run(["pkill", "-9", "-P", str(run.pid)], check=False)
     run.send_signal(signal.SIGKILL)
     run.communicate()
@@ -85,7 +83,7 @@ def test_a_killed_group_goes_on_where_it_was(tmp_path: Path) -> None:
     again = torchrun(2, tmp_path, *words, "hydra.run.dir=run")
     out, err = again.communicate()
     assert again.returncode == 0, err
-    assert out.count("resuming at block") == 1
+    assert out.count("resuming at block 4 of 6") == 1
     a, b = (json.loads((tmp_path / r / "result.json").read_text()) for r in ("whole", "run"))
     assert a["masks_sha256"] == b["masks_sha256"]
 

@@ -88,4 +88,4 @@ class Process:
         return Outcome(code, lines, found, (folder / "marker").exists())
 
     def close(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=300)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dsnot_exp.config import Config
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
 from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
 from dsnot_exp.methods.prune.magnitude import Magnitude
@@ -329,6 +330,23 @@ def test_an_expert_needs_a_number_of_tokens(tokens_seen: int | None, starved: bo
         assert f"{tokens_seen or 0}" in found.notes[layer]
 
 
+@pytest.mark.parametrize("refiner", [None, DSnoT()], ids=["alone", "before a refiner"])
+def test_a_starved_expert_is_pruned_row_by_row_and_never_refined(refiner: DSnoT | None) -> None:
+    name = "mlp.experts.1.down_proj"
+    block, found = BlockSolver(replace(PLAIN, refiner=refiner), {name: HALF}), Solved()
+    weight = torch.rand(4, 8) + torch.arange(4.0)[:, None]
+    _, _, kept = LayerSolver(block, found, name, name).solve(weight, None)
+    assert kept.sum(1).tolist() == [4] * 4
+    assert ("not refined" in found.notes[name]) == (refiner is not None)
+
+
+def test_an_expert_is_not_starved_where_no_method_asks_for_tokens() -> None:
+    name = "mlp.experts.1.down_proj"
+    block, found = BlockSolver(Recipe(HALF, Magnitude()), {name: HALF}), Solved()
+    LayerSolver(block, found, name, name).solve(torch.rand(4, 8), None)
+    assert found.notes == {}
+
+
 def test_a_layer_that_is_no_expert_is_never_starved() -> None:
     layer = "model.layers.0.mlp.down_proj"
     found, ones = Solved(), torch.ones(8)
@@ -381,6 +399,14 @@ def test_rows_are_shared_out_unless_a_method_looks_at_them_together(
         assert recipe.rows_independent == shared
         block = BlockSolver(recipe, {LAYERS[0]: HALF}, ranks=Ranks(1, 2))
         assert LayerSolver(block, Solved(), "q", LAYERS[0]).ranks.size == (2 if shared else 1)
+
+
+def test_a_recipe_has_the_defaults_of_the_command_line() -> None:
+    config = Config(prune={"name": "wanda"})
+    assert PLAIN.relative_error == config.relative_error
+    assert PLAIN.min_tokens == config.calib.min_tokens
+    assert PLAIN.seed == config.seed
+    assert list(PLAIN.dense) == config.model.dense
 
 
 def test_the_baseline_of_a_recipe_is_its_initializer_alone() -> None:

@@ -89,11 +89,11 @@ static int64_t largest(const Side *side, int32_t sign, int64_t width) {
 
 /* The most important kept weight of a sign, or -1: used_up = run_on. */
 static int64_t dearest(const int32_t *key, int32_t sign, int64_t width) {
-    int32_t best = FLIP;
+    int32_t best = 0;
     int64_t found = -1;
     for (int64_t k = 0; k < width; k++) {
         int32_t own = key[k] * sign;
-        if (own > 0 && own < best) best = own, found = k;
+        if (own > 0 && (found < 0 || own < best)) best = own, found = k;
     }
     return found;
 }

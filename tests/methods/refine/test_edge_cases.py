@@ -5,6 +5,7 @@ test_kernel.py runs this file once more with Triton's kernel, interpreted.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -33,10 +34,10 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(backend, "usable", lambda weight: False)
 
 
-def statistics(norm: list[float] | None = None) -> InputStatistics:
+def statistics(norm: list[float] | None, var: list[float]) -> InputStatistics:
     """Of one token: a weight contributes as much as it is."""
-    ones, var = torch.ones(len(WEIGHT)), torch.tensor(VARIANCE)
-    return InputStatistics(1, 1, ones, var, var, ones if norm is None else torch.tensor(norm))
+    ones, v = torch.ones(len(WEIGHT)), torch.tensor(var)
+    return InputStatistics(1, 1, ones, v, v, ones if norm is None else torch.tensor(norm))
 
 
 def both_signs(
@@ -44,12 +45,13 @@ def both_signs(
     pattern: Pattern,
     weight: list[float] = WEIGHT,
     norm: list[float] | None = None,
+    var: list[float] = VARIANCE,
     moved: bool = False,
 ) -> Refined:
     """The row and, below it, the row with all signs turned."""
     w = torch.tensor([weight, [-x for x in weight]])
     initial = Initial(torch.tensor([KEPT, KEPT]), w, w.abs(), moved)
-    found = method(w, initial, statistics(norm), pattern, torch.Generator())
+    found = method(w, initial, statistics(norm, var), pattern, torch.Generator())
     assert torch.equal(found.error_before, torch.tensor([-3.0, 3.0]).double())
     return found
 
@@ -128,10 +130,31 @@ def test_a_dead_channel_is_not_grown_whatever_its_mean(pattern: Pattern) -> None
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_a_contribution_over_its_variance_that_underflows_is_the_last_candidate(
+    pattern: Pattern,
+) -> None:
+    """1e-30 / 1e20 is 0 in float32. Column 1 is dead, and columns 4 and 5 have come to 0 too."""
+    weight, norm = [-1e-30, -3.0, *WEIGHT[2:]], [1.0, 0.0, *[1.0] * 6]
+    alone = [1e20, *[1.0] * 3, math.inf, math.inf, 1.0, 1.0]
+    found = both_signs(DSnoT(max_cycles=1), pattern, weight, norm, alone)
+    assert changed(found) == [[0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_among_equals_the_leftmost_moves(pattern: Pattern) -> None:
     weight = [-1.5, -1.5, 2.0, 2.0, 4.0, -4.0, 6.0, 6.0]
     found = both_signs(DSnoT(max_cycles=1, stop_on_sign_flip="never"), pattern, weight)
     assert changed(found) == [[0, 2], [0, 2]]
+
+
+def test_running_on_takes_weights_that_cost_nothing_too() -> None:
+    """No kept weight has the wanted sign, and those of the other lie in dead channels."""
+    weight = [*WEIGHT[:2], -5.0, -6.0, *WEIGHT[4:6], -3.0, -7.0]
+    norm = [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    method = DSnoT(max_cycles=1, used_up="run_on")
+    assert changed(both_signs(method, Unstructured(0.5), weight, norm)) == [[1, 2], [1, 2]]
+    stops = replace(method, used_up="stop")
+    assert changed(both_signs(stops, Unstructured(0.5), weight, norm)) == [[], []]
 
 
 def leftmost_first(keys: Tensor, count: int) -> list[list[int]]:

@@ -20,6 +20,7 @@ from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from tests.methods.refine.test_dsnot import layer, refine
 
 CASES = Path(__file__).with_name("kernel_cases.py")
+EDGES = Path(__file__).with_name("test_edge_cases.py")
 ROOT = CASES.parents[2]
 
 
@@ -38,7 +39,8 @@ ROOT = CASES.parents[2]
     ],
 )
 def test_a_kernel_equals_the_plain_version_in_every_bit(interpret: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)]
+    files = [str(CASES), str(EDGES)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     environment = {**os.environ, "TRITON_INTERPRET": interpret}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

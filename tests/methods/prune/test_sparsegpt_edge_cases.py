@@ -1,4 +1,4 @@
-"""SparseGPT where a channel of the input is zero throughout: its column of H is zero."""
+"""SparseGPT where a column of H is zero or H is hardly definite, and weights of any layout."""
 
 from __future__ import annotations
 
@@ -95,3 +95,32 @@ def test_each_attempt_damps_ten_times_as_much_as_the_one_before() -> None:
         inverse_factor(gram, 0.00001)
     with pytest.raises(ArithmeticError):
         inverse_factor(gram, 0.0)
+
+
+def test_layers_of_one_input_may_differ_in_their_damping() -> None:
+    weight, statistics = layer(6, 40)
+    found = {}
+    for damping in (0.01, 10.0, 0.01):
+        alone = SparseGPT(damping=damping)(weight, layer(6, 40)[1], Unstructured(0.5), False)
+        found[damping] = SparseGPT(damping=damping)(weight, statistics, Unstructured(0.5), False)
+        assert torch.equal(found[damping].weight, alone.weight)
+    assert not torch.equal(found[0.01].weight, found[10.0].weight)
+
+
+def test_a_weight_that_is_stored_as_in_by_out_is_left_alone() -> None:
+    """As in GPT-2's layers, where the transposed weight is contiguous."""
+    weight, statistics = layer(6, 40, dead=DEAD)
+    stored = weight.T.contiguous()
+    before = stored.clone()
+    found = SparseGPT()(stored.T, statistics, NM(2, 4), False)
+    assert torch.equal(stored, before)
+    assert torch.equal(found.weight, SparseGPT()(weight, statistics, NM(2, 4), False).weight)
+
+
+def test_a_block_may_be_one_column() -> None:
+    weight, statistics = layer(10, 20)
+    found = SparseGPT(block=1)(weight, statistics, Unstructured(0.3), False)
+    assert ((~found.mask).sum(0) == 3).all()
+    assert statistics.gram is not None
+    mask, _ = surgeon(weight, statistics.gram, Unstructured(0.3), 1, 0.01)
+    assert torch.equal(found.mask, mask)
