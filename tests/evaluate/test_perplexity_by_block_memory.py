@@ -46,7 +46,9 @@ def room_for(part: nn.Module, most: int, after: int) -> list[int]:
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 @pytest.mark.parametrize("after", [0, 1])
-def test_the_head_may_run_out_of_memory_at_any_batch(after: int, place: str) -> None:
+def test_out_of_memory_in_the_head_at_any_batch_gives_the_same_value(
+    after: int, place: str
+) -> None:
     model, halved, progress = build("llama"), [], []
     expected = perplexity(model, IDS, 1)
     sizes = room_for(model.lm_head, 1, after)
@@ -59,7 +61,7 @@ def test_the_head_may_run_out_of_memory_at_any_batch(after: int, place: str) -> 
 
 
 @pytest.mark.parametrize("block", [0, 1, 2])
-def test_any_block_may_run_out_of_memory_at_its_second_batch(block: int) -> None:
+def test_out_of_memory_in_any_block_gives_the_same_value(block: int) -> None:
     model, halved = build("gemma2"), []
     expected = perplexity(model, IDS, 1)
     learns = int(block == 0)  # the first runs once more, to learn what its class returns
@@ -89,7 +91,7 @@ class WithOthers(Ranks):
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_a_process_may_have_no_sequence_and_takes_part(count: int) -> None:
+def test_a_process_without_sequences_takes_part(count: int) -> None:
     model, progress = build("llama"), []
     ranks = WithOthers(others=[[(10.0, 4)], [(2.0, 1), (1.0, 1)]])
     batches = list(IDS[:count].split(2)) if count else []
@@ -111,14 +113,14 @@ def test_a_process_may_have_no_sequence_and_takes_part(count: int) -> None:
         ("lm_head", "LlamaForCausalLM"),
     ],
 )
-def test_the_last_part_whose_output_is_not_finite_is_named(path: str, named: str) -> None:
+def test_the_module_with_nan_in_its_output_is_named(path: str, named: str) -> None:
     model = build("llama")
     model.get_submodule(path).weight.fill_(torch.nan)
     with pytest.raises(RunError, match=f"^{named}: .*NaN"):
         perplexity_by_block(sequences_of(model, 3))
 
 
-def test_one_sequence_that_does_not_fit_names_the_evaluations_options(
+def test_if_one_evaluation_sequence_does_not_fit_the_option_to_change_is_named(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

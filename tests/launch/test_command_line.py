@@ -49,7 +49,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "line"), BAD, ids=[" ".join(w) for w, _ in BAD])
-def test_bad_requests_end_in_one_line_and_leave_only_the_log(
+def test_bad_requests_print_one_line_and_leave_only_the_log(
     command: Command, words: list[str], line: str
 ) -> None:
     done = command(*words)
@@ -61,7 +61,7 @@ def test_bad_requests_end_in_one_line_and_leave_only_the_log(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there(command: Command) -> None:
+def test_a_missing_device_is_refused(command: Command) -> None:
     done = command("device=cuda")
     assert done.code == 2
     assert re.search(r"device=cuda: this machine has 0 CUDA devices.*device=cpu", done.err)
@@ -101,7 +101,7 @@ def test_bad_model_folders(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "file/below"])
-def test_an_output_folder_that_cannot_be_written(
+def test_an_unwritable_output_folder_is_refused(
     command: Command, tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -117,7 +117,7 @@ def test_widths_that_m_does_not_divide_are_refused(command: Command, tmp_path: P
     assert "model.layers.0.mlp.down_proj has 42 inputs" in done.err
 
 
-def test_foreign_tokens_are_refused(command: Command, tmp_path: Path) -> None:
+def test_tokens_outside_the_vocabulary_are_refused(command: Command, tmp_path: Path) -> None:
     words = toy_arguments(tmp_path)
     save_file({"input_ids": tokens(8, 24) + 90}, tmp_path / "calib.safetensors")
     done = command(*words)

@@ -14,12 +14,13 @@ from tests.support.waiting import BOUND, until
 
 @needs("joblib")
 def test_joblib(command: Command, tmp_path: Path) -> None:
-    threads = compare(command, tmp_path, "joblib", "hydra.launcher.n_jobs=2", OMP_NUM_THREADS="")
+    words = ["sparsity=0.5,0.6,1.5", "hydra.launcher.n_jobs=2"]
+    threads = compare(command, tmp_path, "joblib", *words, OMP_NUM_THREADS="")
     assert threads == max(1, machine.cores() // 2)
 
 
 @needs("joblib")
-def test_an_interrupted_sweep_ends_with_130(tmp_path: Path) -> None:
+def test_an_interrupted_sweep_exits_with_130(tmp_path: Path) -> None:
     words = ["wandb=disabled", "sparsity=0.5,0.6", "hydra/launcher=joblib"]
     running = start(tmp_path, *words, "hydra.launcher.n_jobs=2")
     logs = "outputs/runs/*/dsnot_exp.log"  # written to once everything is imported

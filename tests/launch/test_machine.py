@@ -19,7 +19,7 @@ from tests.support.command import Command
 
 
 @pytest.mark.parametrize("launcher", hydra_setup.EXTRAS)
-def test_a_plugin_that_is_not_installed(
+def test_a_launcher_that_is_not_installed_names_the_extra_to_install(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
@@ -55,7 +55,7 @@ def test_each_process_takes_a_gpu_of_its_own(
         ("ray", {"ray": {"remote": {"num_cpus": 5}}}, RunMode.MULTIRUN, 5, None),
     ],
 )
-def test_shares(
+def test_the_share_of_each_launcher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     launcher: str, options: dict[str, object], mode: RunMode, threads: int | None, gpu: int | None,
 ) -> None:  # fmt: skip

@@ -10,5 +10,6 @@ from tests.support.command import Command
 
 @needs("ray")
 def test_ray(command: Command, tmp_path: Path) -> None:
-    threads = compare(command, tmp_path, "ray", "hydra.launcher.ray.remote.num_cpus=1")
+    words = ["sparsity=0.5,0.6,1.5", "hydra.launcher.ray.remote.num_cpus=1"]
+    threads = compare(command, tmp_path, "ray", *words)
     assert threads == 1

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +21,8 @@ from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.paths import beside_or_inside, sweeps_path
 from tests.support.command import Command, toy_arguments
-from tests.support.waiting import halting, until
+from tests.support.forks import Forks
+from tests.support.waiting import halt_at, until
 
 STUDIES = sorted(path.stem for path in beside_or_inside("sweeps").glob("*.yaml"))
 RUNS = {
@@ -57,13 +56,13 @@ def test_every_study_composes_into_different_runs(study: str) -> None:
     assert tiny == study.endswith("_tiny")
 
 
-def test_every_study_is_there_for_the_bundled_model_too() -> None:
+def test_every_study_exists_for_the_bundled_model() -> None:
     full = {study for study in STUDIES if not study.endswith("_tiny")}
     assert {f"{study}_tiny" for study in full} <= set(STUDIES)
     assert {"table1", "table2", "nm", "zero_shot", "runtime", "lora", "cycles"} <= full
 
 
-def test_it_says_what_it_will_do_and_what_came_of_it(command: Command, tmp_path: Path) -> None:
+def test_a_sweep_prints_its_plan_and_its_results(command: Command, tmp_path: Path) -> None:
     words = ["-m", *toy_arguments(tmp_path), *TWO, "sweep=pair"]
     first = command(*words, run="")
     assert first.code == 0, first.err
@@ -93,7 +92,7 @@ def test_a_failed_job_is_named_and_only_it_runs_again(command: Command, tmp_path
     assert "4 of 4 runs finished" in again.out
 
 
-def test_a_sweep_that_does_not_exist_is_answered_with_the_list(command: Command) -> None:
+def test_an_unknown_sweep_is_refused_with_the_list_of_sweeps(command: Command) -> None:
     done = command("-m", "+sweeps=tabel1", run="")
     assert done.code == 2
     assert "tabel1" in done.err
@@ -150,7 +149,7 @@ def test_a_sweep_skips_a_locked_run_and_takes_it_over_if_its_process_dies(
     assert len(list(command.folder.glob("outputs/*/*/result.json"))) == 2
 
 
-def test_a_single_run_waits_for_the_other_process_and_takes_its_result(
+def test_a_run_waits_for_another_process_and_uses_its_result(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = toy_arguments(tmp_path)
@@ -180,23 +179,22 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
         assert ours
 
 
-def test_kill_9_leaves_whole_results_only_and_the_same_command_completes(tmp_path: Path) -> None:
-    words = ["-m", *toy_arguments(tmp_path), "prune=wanda,magnitude", "sparsity=0.4,0.6"]
+def test_after_kill_9_results_are_complete_and_the_same_command_finishes_the_sweep(
+    forks: Forks, tmp_path: Path
+) -> None:
+    words = ["-m", *toy_arguments(tmp_path, num_hidden_layers=2), "prune=wanda,magnitude"]
     words += ["refine=none,dsnot", f"out={tmp_path}/outputs"]
-    start = [sys.executable, "-m", "dsnot_exp", *words]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
     def results() -> list[dict]:
         found = tmp_path.glob("outputs/runs/*/result.json")
         return [json.loads(path.read_text()) for path in found]
 
-    halts = os.environ | halting("result.json", 2)
-    process = subprocess.Popen(start, cwd=tmp_path, env=halts, stdout=subprocess.DEVNULL)
-    until(lambda: len(results()) == 2, process)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process = forks.start(tmp_path, *words, **halt_at("result.json", 2))
+    until(lambda: len(results()) == 2 or process.ended())
+    process.kill()
     assert [result["status"] for result in results()] == ["finished"] * 2
-    done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(results()) == 8
-    assert "8 of 8 runs finished" in done.stdout
+    again = forks.start(tmp_path, *words)
+    assert again.wait() == 0, again.err
+    assert len(results()) == 4
+    assert again.out.count("already finished") == 2
+    assert "4 of 4 runs finished" in again.out

@@ -146,7 +146,9 @@ def test_gpt2_is_pruned_along_its_inputs() -> None:
         ("self_attn.v_proj", "self_attn.[qk]_proj", False),
     ],
 )
-def test_a_glob_means_a_layer_or_all_inside_it(name: str, pattern: str, expected: bool) -> None:
+def test_a_glob_matches_a_layer_or_everything_inside_it(
+    name: str, pattern: str, expected: bool
+) -> None:
     assert matches(name, pattern) == expected
 
 

@@ -62,7 +62,7 @@ def test_keys_lists_and_numbers(home: str) -> None:
     assert list(tree) == [f"{home}/a.txt", "list"]
 
 
-def test_a_home_behind_a_link_and_none_at_all(
+def test_the_home_folder_is_hidden_behind_a_link_too_and_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "real").mkdir()
@@ -73,7 +73,7 @@ def test_a_home_behind_a_link_and_none_at_all(
     assert private("/data/x") == "/data/x"
 
 
-def test_what_a_run_leaves(tmp_path: Path) -> None:
+def test_the_files_of_a_run_contain_no_private_data(tmp_path: Path) -> None:
     """Every byte of it, and of W&B's own file also the decoded records."""
     home = tmp_path / "home" / "alice"
     home.mkdir(parents=True)

@@ -39,7 +39,7 @@ def record(number: int, measured: bool) -> LayerRecord:
     return LayerRecord(f"model.layers.{number}.mlp.up_proj", 100, 50, *errors, swaps=3, cycles=2)
 
 
-def test_the_figure_grows_with_the_model_and_is_left_out_without_errors(tmp_path: Path) -> None:
+def test_the_figure_grows_with_the_model_and_is_omitted_without_errors(tmp_path: Path) -> None:
     small = error_figure([record(i, True) for i in range(7)], "toy", tmp_path / "small.png")
     large = error_figure([record(i, True) for i in range(560)], "80 blocks", tmp_path / "large.png")
     assert small is not None

@@ -117,7 +117,7 @@ def test_the_summary_keeps_numbers_and_texts() -> None:
     assert wandb_mirror.summary(tree) == {"a/b": 1.5, "d": "x"}
 
 
-def test_a_failing_mirror_costs_nothing_but_a_line(
+def test_a_wandb_failure_is_reported_and_does_not_fail_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb

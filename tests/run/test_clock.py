@@ -10,7 +10,7 @@ from dsnot_exp.run.clock import Clock
 CPU = torch.device("cpu")
 
 
-def test_a_run_that_goes_on_counts_what_was_before() -> None:
+def test_a_resumed_run_adds_the_time_of_earlier_processes() -> None:
     first = Clock(CPU)
     first.seconds["calibrate"] = 5.0
     first.start -= 8

@@ -13,7 +13,7 @@ from dsnot_exp.tinyworld import tokenizer as tokenizer_words
 from tests.support.command import Command, masked_weights, toy_arguments, toy_folder
 
 
-def test_the_result_keeps_its_contract(command: Command, tmp_path: Path) -> None:
+def test_the_fields_of_the_result(command: Command, tmp_path: Path) -> None:
     words = toy_arguments(tmp_path)
     done = command(*words, "sparsity=0.6", "eval.baselines=[dense,pruned]", "save=true")
     assert done.code == 0, done.err
@@ -85,7 +85,7 @@ def test_the_same_command_gives_the_same_masks_alone_and_in_a_sweep(
         assert first["config_hash"] in {r["config_hash"] for r in found}
 
 
-def test_a_finished_run_is_skipped_and_said_so(command: Command, tmp_path: Path) -> None:
+def test_a_finished_run_is_skipped_with_a_message(command: Command, tmp_path: Path) -> None:
     words = toy_arguments(tmp_path)
     first = command(*words)
     stamp = (first.folder / "result.json").stat().st_mtime_ns
@@ -107,7 +107,7 @@ def test_a_failing_job_does_not_stop_a_sweep(command: Command, tmp_path: Path) -
     assert len(list(tmp_path.glob("outputs/runs/*/result.json"))) == 1
 
 
-def test_data_is_not_asked_for_where_nothing_needs_it(command: Command, tmp_path: Path) -> None:
+def test_no_data_is_loaded_if_no_method_needs_any(command: Command, tmp_path: Path) -> None:
     """The default calibration set, c4, is not to be had here."""
     model = toy_folder(tmp_path / "toy")
     words = ["model=local", f"model.path={model}", "wandb=disabled", "eval=none"]
@@ -144,7 +144,7 @@ def test_dsnot_on_sparsegpt_lowers_the_expected_error_and_changes_no_budget(
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
-def test_an_interrupted_run_says_so_and_ends_with_130(
+def test_an_interrupted_run_prints_a_line_and_exits_with_130(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: list[str]
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -187,7 +187,7 @@ def test_block_by_block_gives_the_same_perplexity(command: Command, tmp_path: Pa
     assert streamed.result["metrics"]["perplexity"] == whole.result["metrics"]["perplexity"]
 
 
-def test_a_finished_run_that_is_to_be_saved_too_runs_again(
+def test_a_finished_run_without_its_model_runs_again_with_save(
     command: Command, tmp_path: Path
 ) -> None:
     words = toy_arguments(tmp_path)

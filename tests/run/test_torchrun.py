@@ -1,10 +1,9 @@
-"""Under torchrun: the masks and the figures of one process, found by several."""
+"""Several processes find the masks and the metrics of one."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,41 +15,60 @@ from safetensors.torch import load_file
 
 from dsnot_exp.utils.distributed import Ranks
 from tests.support.command import Command, toy_arguments
-from tests.support.waiting import halting, until
+from tests.support.forks import Forks
+from tests.support.waiting import ROOT, halt_at
 
-SWEEP = ["prune=wanda,sparsegpt,magnitude", "save=true", "calib.min_tokens=8"]
-SWEEP += ["model.max_cycles=4", "eval.baselines=[dense,pruned]"]
+SWEEP = ["-m", "save=true", "calib.min_tokens=8", "model.max_cycles=4"]
 
 
-def torchrun(processes: int, folder: Path, *words: str, **own: str) -> subprocess.Popen[str]:
+def torchrun(processes: int, folder: Path, *words: str) -> str:
+    """What the processes print: the real thing, which takes a while to start."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         "--nproc-per-node", str(processes), "-m", "dsnot_exp", *words,
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), **own}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=pipe
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def grouped(forks: Forks, processes: int, folder: Path, *words: str) -> str:
+    """What processes print that work together as under torchrun."""
+    group = forks.group(processes, folder, *words)
+    assert [process.wait() for process in group] == [0] * processes, group[0].err
+    return "".join(process.out for process in group)
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     return {f.parent.name: json.loads(f.read_text()) for f in folder.glob("*/result.json")}
 
 
-@pytest.mark.parametrize(("family", "processes"), [("llama", 3), ("mixtral", 2)])
+@pytest.mark.parametrize(
+    ("family", "processes", "methods"),
+    [
+        ("llama", 3, ["prune=wanda,sparsegpt,magnitude", "eval.baselines=[dense,pruned]"]),
+        ("mixtral", 2, ["prune=sparsegpt"]),
+    ],
+)
 def test_more_processes_find_the_same_masks(
-    family: str, processes: int, command: Command, tmp_path: Path
+    family: str,
+    processes: int,
+    methods: list[str],
+    command: Command,
+    forks: Forks,
+    tmp_path: Path,
 ) -> None:
     """Sums of shares are rounded otherwise, so that a tie may fall the other way: at most one
     entry in a thousand here, and perplexities to four digits."""
-    words = toy_arguments(tmp_path, family=family)
-    run = torchrun(processes, tmp_path, "-m", *words, *SWEEP, "sweep=more")
-    assert command("-m", *words, *SWEEP, "sweep=one", run="").code == 0
-    out, err = run.communicate()
-    assert run.returncode == 0, err
-    assert out.count("sweep     3 of 3 runs finished") == 1  # the others are silent
+    model = toy_arguments(tmp_path, family=family, num_hidden_layers=2)
+    words = [*SWEEP, *methods, *model]
+    count = len(methods[0].split(","))
+    out = grouped(forks, processes, tmp_path, *words, "sweep=more")
+    assert out.count(f"sweep     {count} of {count} runs finished") == 1  # the others are silent
+    assert command(*words, "sweep=one", run="").code == 0
     alone, found = (results(tmp_path / "outputs" / which) for which in ("one", "more"))
+    assert len(alone) == count
     assert set(found) == set(alone)
     for name, result in found.items():
         assert result["environment"]["processes"] == processes
@@ -71,31 +89,29 @@ def unequal(a: Path, b: Path) -> float:
     return found / sum(w.numel() for w in one.values())
 
 
-def test_a_killed_group_goes_on_where_it_was(tmp_path: Path) -> None:
-    words = [*toy_arguments(tmp_path, num_hidden_layers=6), "model.streaming=true"]
-    run = torchrun(2, tmp_path, *words, "hydra.run.dir=run", **halting("00003.json"))
-    until(lambda: list((tmp_path / "run").rglob("00003.json")), run)
-    subprocess.run(["pkill", "-9", "-P", str(run.pid)], check=False)
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
+def test_a_killed_group_resumes(forks: Forks, tmp_path: Path) -> None:
+    words = [*toy_arguments(tmp_path), "model.streaming=true"]
+    run = [*words, "hydra.run.dir=run"]
+    first, second = forks.group(2, tmp_path, *run, **halt_at("00001.json"))
+    first.kill_at(tmp_path / "run" / "state" / "refined" / "00001.json")
+    second.kill()
     assert not (tmp_path / "run" / "result.json").exists()
-    assert torchrun(2, tmp_path, *words, "hydra.run.dir=whole").wait() == 0
-    again = torchrun(2, tmp_path, *words, "hydra.run.dir=run")
-    out, err = again.communicate()
-    assert again.returncode == 0, err
-    assert out.count("resuming at block 4 of 6") == 1
+    out = grouped(forks, 2, tmp_path, *run)
+    assert out.count("resuming at block") == out.count("resuming at block 2 of 3") == 1
+    out = torchrun(2, tmp_path, *words, "hydra.run.dir=whole")
+    assert out.count("\nwhole\n") == 1  # the second process is silent
     a, b = (json.loads((tmp_path / r / "result.json").read_text()) for r in ("whole", "run"))
+    assert a["environment"]["processes"] == b["environment"]["processes"] == 2
     assert a["masks_sha256"] == b["masks_sha256"]
 
 
-def test_what_makes_no_sense_is_said_once(tmp_path: Path) -> None:
-    run = torchrun(2, tmp_path, *toy_arguments(tmp_path), "sparsity=1.5")
-    _, err = run.communicate()
-    assert run.returncode != 0
-    assert err.count("dsnot_exp: sparsity=1.5") == 1
+def test_an_error_is_printed_by_one_process_only(forks: Forks, tmp_path: Path) -> None:
+    group = forks.group(2, tmp_path, *toy_arguments(tmp_path), "sparsity=1.5")
+    assert [process.wait() for process in group] == [2, 2]
+    assert "".join(process.err for process in group).count("dsnot_exp: sparsity=1.5") == 1
 
 
-def test_shares_are_all_there_is_and_differ_by_one_at_most() -> None:
+def test_shares_are_complete_and_differ_by_at_most_one() -> None:
     for count in range(12):
         for size in range(1, 6):
             shares = [Ranks(rank, size).share(count) for rank in range(size)]
@@ -104,7 +120,7 @@ def test_shares_are_all_there_is_and_differ_by_one_at_most() -> None:
             assert max(lengths) - min(lengths) <= 1
 
 
-def test_alone_nothing_is_exchanged() -> None:
+def test_a_single_process_exchanges_nothing() -> None:
     alone, part = Ranks(), torch.randn(3, 2)
     assert alone.concat(part) is part
     assert alone.sum(part) is part

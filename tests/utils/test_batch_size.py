@@ -28,7 +28,7 @@ class Small:
         return self.model(input_ids=input_ids, use_cache=use_cache)
 
 
-def test_perplexity_goes_on_with_half_the_batch_and_stays_there() -> None:
+def test_perplexity_continues_with_half_the_batch_size() -> None:
     model, progress = Small(2), []
     found = perplexity(model, tokens(9, 12), 8, progress.append)
     assert found == pytest.approx(perplexity(model.model, tokens(9, 12), 9), rel=1e-6)

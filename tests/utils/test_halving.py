@@ -40,9 +40,7 @@ def test_sizes_are_halved_until_one_fits(size: int, most: int, tried: list[int])
 
 
 @pytest.mark.parametrize(("size", "tried"), [(8, [8, 4, 2, 1]), (3, [3, 1]), (1, [1])])
-def test_one_sequence_is_the_least_and_the_error_names_the_remedy(
-    size: int, tried: list[int]
-) -> None:
+def test_out_of_memory_with_one_sequence_names_the_remedy(size: int, tried: list[int]) -> None:
     sizes: list[int] = []
     halved: list[int] = []
     with pytest.raises(RunError, match=r"memory.* one sequence .*; sell the lamp") as error:
@@ -61,7 +59,7 @@ def test_halving_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert [line.rpartition(" ")[2] for line in lines] == ["4", "2"]
 
 
-def test_what_did_not_fit_is_released_before_the_next_try() -> None:
+def test_memory_is_released_before_the_next_try() -> None:
     held: list[weakref.ref[torch.Tensor]] = []
 
     def run(size: int) -> None:
@@ -83,7 +81,7 @@ def test_the_devices_cache_is_emptied_before_the_next_try(monkeypatch: pytest.Mo
     assert events == [4, "empty", 2, "empty", 1]
 
 
-def test_a_forward_takes_4096_tokens_or_one_sequence() -> None:
+def test_a_forward_takes_4096_tokens_but_at_least_one_sequence() -> None:
     assert [per_forward(length) for length in (1, 1024, 1025, 4096, 5000)] == [4096, 4, 3, 1, 1]
 
 

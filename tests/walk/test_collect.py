@@ -38,7 +38,7 @@ def heard(block: Path, orders: Orders, paths: Sequence[str]) -> dict:
     return collector.finish(ALONE)
 
 
-def test_after_a_whole_forward_the_others_end_at_the_last_linear() -> None:
+def test_after_one_full_forward_later_ones_end_at_the_last_linear() -> None:
     block, orders = Path("abc"), Orders()
     found = heard(block, orders, ["acb"] * 5)
     assert block.ended == 1
@@ -47,21 +47,21 @@ def test_after_a_whole_forward_the_others_end_at_the_last_linear() -> None:
     assert block.ended == 1
 
 
-def test_a_linear_that_is_called_twice_is_heard_twice() -> None:
+def test_both_inputs_of_a_linear_that_is_called_twice_are_counted() -> None:
     block = Path("ab")
     found = heard(block, Orders(), ["aba"] * 4)
     assert block.ended == 1
     assert found["layers.a"].tokens == 2 * found["layers.b"].tokens == 2 * 4 * 6
 
 
-def test_a_forward_of_another_order_runs_to_its_end() -> None:
+def test_a_forward_with_another_order_of_calls_runs_to_its_end() -> None:
     block = Path("ab")
     found = heard(block, Orders(), ["ab", "ba", "ab"])
     assert block.ended == 2
     assert found["layers.a"].tokens == 3 * 6
 
 
-def test_experts_are_called_as_tokens_come_and_never_cut() -> None:
+def test_forwards_through_experts_always_run_to_their_end() -> None:
     class Routed(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -71,7 +71,7 @@ def test_a_tensor_that_changes_in_place_between_two_linears_is_two_inputs() -> N
     [lambda x: x[..., :2], lambda x: x.transpose(1, 2), lambda x: x[:, 1:], lambda x: x + 0],
     ids=["narrower", "transposed", "shifted", "equal numbers elsewhere"],
 )
-def test_another_view_or_another_tensor_is_another_input(other: Forward) -> None:
+def test_different_views_and_tensors_are_different_inputs(other: Forward) -> None:
     def run(layers: nn.ModuleDict, x: Tensor) -> None:
         layers["a"](x)
         layers["b"](other(x))
@@ -84,7 +84,7 @@ def test_another_view_or_another_tensor_is_another_input(other: Forward) -> None
     assert found["a"] is not found["b"]
 
 
-def test_an_input_that_comes_again_after_another_is_shared() -> None:
+def test_an_input_that_returns_after_another_is_shared() -> None:
     def run(layers: nn.ModuleDict, x: Tensor) -> None:
         layers["a"](x)
         layers["b"](x + 1)
@@ -95,7 +95,7 @@ def test_an_input_that_comes_again_after_another_is_shared() -> None:
     assert found["b"] is not found["a"]
 
 
-def test_memory_that_is_used_again_within_a_forward_is_not_the_same_input() -> None:
+def test_reused_memory_within_a_forward_is_another_input() -> None:
     def run(layers: nn.ModuleDict, x: Tensor) -> None:
         for factor, layer in enumerate(layers.values(), 1):
             layer(x * factor)
@@ -127,7 +127,7 @@ def test_inputs_are_released_before_the_next_forward_and_after_the_last() -> Non
     assert len(inputs) == 6
 
 
-def test_sums_are_released_before_the_next_statistics_are_made(
+def test_an_accumulator_is_freed_before_the_next_one_is_finished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun: list[weakref.ref[Accumulator]] = []
@@ -162,7 +162,7 @@ def test_a_forward_that_calls_some_of_the_linears_sets_no_order() -> None:
     assert (found["a"].tokens, found["b"].tokens) == (4 * 6, 3 * 6)
 
 
-def test_blocks_with_other_linears_have_their_own_order() -> None:
+def test_blocks_with_different_linears_have_their_own_order() -> None:
     def run(layers: nn.ModuleDict, x: Tensor) -> None:
         for layer in layers.values():
             layer(x)
@@ -173,7 +173,7 @@ def test_blocks_with_other_linears_have_their_own_order() -> None:
         assert set(collected(block, [torch.ones(2, 3, 4)] * 2, orders=orders)) == set(names)
 
 
-def test_a_linear_without_an_input_is_named() -> None:
+def test_a_linear_that_received_no_input_is_named() -> None:
     block = Block(lambda layers, x: layers["a"](x), a=4, b=4, c=4)
     with pytest.raises(RunError, match=r"^block\.layers\.b: .*calib\.samples"):
         collected(block, [torch.ones(1, 2, 4)])
@@ -200,7 +200,7 @@ def test_an_input_that_is_not_finite_is_named(value: float) -> None:
         (10, 1000, 1),
     ],
 )
-def test_a_sample_is_a_token_in_64_and_128_tokens_at_least(
+def test_a_sample_is_one_token_in_64_and_at_least_128_tokens(
     length: int, total: int, sampled: int
 ) -> None:
     block = Block(lambda layers, x: layers["a"](x), a=2)

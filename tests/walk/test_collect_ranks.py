@@ -75,7 +75,7 @@ def collected(block: nn.Module, x: Tensor, ranks: Ranks, total: int) -> dict[str
     return collector.finish(ranks)
 
 
-def test_processes_find_together_what_one_finds_alone() -> None:
+def test_statistics_of_two_processes_equal_those_of_one() -> None:
     """The last sequence alone goes to expert 1, and none to expert 2."""
     x = torch.randn(5, 40, 4)
     x[..., 0] = 0

@@ -57,7 +57,7 @@ def test_half_precision_is_kept(command: Command, tmp_path: Path, dtype: str) ->
         assert ((matrix.weight.unflatten(1, (-1, 4)) == 0).sum(-1) == 2).all()
 
 
-def test_an_interrupted_save_leaves_no_folder_that_looks_finished(
+def test_an_interrupted_save_leaves_no_model_folder(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = toy_arguments(tmp_path)

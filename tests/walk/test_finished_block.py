@@ -28,7 +28,7 @@ def test_what_is_read_is_what_was_written(path: Path) -> None:
     assert FinishedBlock.read(path) == BLOCK
 
 
-def test_a_changed_byte_is_noticed_wherever_it_is(path: Path) -> None:
+def test_a_changed_byte_is_noticed(path: Path) -> None:
     whole = path.read_bytes()
     for place in range(0, len(whole), 3):
         changed = bytearray(whole)
@@ -38,7 +38,7 @@ def test_a_changed_byte_is_noticed_wherever_it_is(path: Path) -> None:
             FinishedBlock.read(path)
 
 
-def test_another_figure_under_the_same_seal_is_noticed(path: Path) -> None:
+def test_a_changed_number_with_the_old_digest_is_noticed(path: Path) -> None:
     whole = path.read_bytes()
     for old, new in ((b'"zeros": 6', b'"zeros": 7'), (b"11aa", b"11ab"), (b"2.5", b"2.4")):
         assert whole.count(old) == 1
@@ -47,7 +47,7 @@ def test_another_figure_under_the_same_seal_is_noticed(path: Path) -> None:
             FinishedBlock.read(path)
 
 
-def test_records_that_have_changed_places_are_noticed(path: Path) -> None:
+def test_swapped_records_are_noticed(path: Path) -> None:
     seal, body = path.read_bytes().split(b"\n")
     content = json.loads(body)
     assert json.dumps(content).encode() == body
@@ -58,12 +58,12 @@ def test_records_that_have_changed_places_are_noticed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 100, -1])
-def test_a_file_that_is_cut_short_is_noticed(path: Path, cut: int) -> None:
+def test_a_truncated_file_is_noticed(path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ValueError, match="bytes"):
         FinishedBlock.read(path)
 
 
-def test_no_file_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         FinishedBlock.read(tmp_path / "00000.json")

@@ -1,15 +1,10 @@
-"""A run that is stopped goes on at the block where it was, and ends as if nothing had happened."""
+"""A stopped run resumes at its next block and ends with the result of an uninterrupted one."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +14,8 @@ from dsnot_exp.walk.sequences import Sequences
 from dsnot_exp.walk.solver import BlockSolver
 from dsnot_exp.walk.view import BlockView
 from tests.support.command import Command, Outcome, toy_arguments
-from tests.support.waiting import until
+from tests.support.forks import Fork, Forks
+from tests.support.waiting import halt_at, until
 
 PRUNED = ["eval.baselines=[pruned]", "save=true"]
 Undisturbed = Callable[..., Outcome]
@@ -84,9 +80,11 @@ def like(a: Outcome, b: Outcome) -> None:
         assert a.result[key] == b.result[key]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5])
-def test_a_stopped_run_goes_on_where_it_was(
+@pytest.mark.parametrize(
+    ("way", "blocks"),
+    [("memory", 1), ("memory", 3), ("memory", 5), ("streamed", 2), ("streamed", 4)],
+)
+def test_a_stopped_run_resumes_at_its_next_block(
     way: str,
     blocks: int,
     command: Command,
@@ -114,9 +112,19 @@ def test_a_stopped_run_goes_on_where_it_was(
         assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("damaged", ["weights", "masks", "states", "entry", "states gone"])
-@pytest.mark.parametrize("way", WAYS)
-def test_damage_is_named_and_nothing_whole_is_done_again(
+@pytest.mark.parametrize(
+    ("way", "damaged"),
+    [
+        ("memory", "weights"),
+        ("memory", "masks"),
+        ("memory", "states"),
+        ("memory", "states gone"),
+        ("streamed", "weights"),
+        ("streamed", "states"),
+        ("streamed", "entry"),
+    ],
+)
+def test_a_damaged_file_is_named_and_intact_blocks_are_kept(
     way: str,
     damaged: str,
     command: Command,
@@ -148,7 +156,7 @@ def test_damage_is_named_and_nothing_whole_is_done_again(
     assert 10**9 - stop_after[0] == (1 if damaged.startswith("states") else 2)
 
 
-def test_resume_false_starts_over_and_never_keeps_nothing(
+def test_resume_false_starts_over_and_resume_never_keeps_no_state(
     command: Command, stop_after: list[int], toy: list[str]
 ) -> None:
     stopped(command, stop_after, 2, *toy)
@@ -158,7 +166,7 @@ def test_resume_false_starts_over_and_never_keeps_nothing(
     assert not stopped(command, stop_after, 2, *toy, "resume=never", "rerun=true").exists()
 
 
-def test_a_run_killed_after_its_last_word_leaves_nothing(
+def test_state_is_deleted_when_a_finished_run_is_started_again(
     command: Command, stop_after: list[int], toy: list[str]
 ) -> None:
     state = stopped(command, stop_after, 2, *toy)
@@ -180,7 +188,7 @@ def test_another_configuration_in_the_same_folder_starts_over(
     like(other, command(*toy, "sparsity=0.7", run="other"))
 
 
-def test_what_was_measured_of_the_sparse_model_is_not_measured_again(
+def test_a_resumed_run_reuses_the_measurements_of_the_sparse_model(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     words = toy_arguments(tmp_path)
@@ -210,7 +218,7 @@ def test_what_was_measured_of_the_sparse_model_is_not_measured_again(
 @pytest.mark.parametrize(
     ("error", "said"), [(28, "No space left on device"), (30, "Read-only file system")]
 )
-def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_kept(
+def test_a_full_or_read_only_disk_is_named_and_finished_blocks_are_kept(
     error: int,
     said: str,
     command: Command,
@@ -239,7 +247,7 @@ def test_a_disk_that_takes_no_more_is_named_and_what_was_written_is_kept(
     like(again, undisturbed(command, *toy))
 
 
-def test_too_little_room_is_said_before_anything_starts(
+def test_too_little_disk_space_is_refused_before_the_run_starts(
     command: Command, monkeypatch: pytest.MonkeyPatch, toy: list[str]
 ) -> None:
     monkeypatch.setattr("dsnot_exp.run.state.free_bytes", lambda folder: 1000)
@@ -250,7 +258,7 @@ def test_too_little_room_is_said_before_anything_starts(
     assert command(*toy, "resume=never").code == 0
 
 
-def test_a_state_is_fsynced_before_its_block_counts(
+def test_the_entry_of_a_block_is_written_after_its_files(
     command: Command, monkeypatch: pytest.MonkeyPatch, toy: list[str]
 ) -> None:
     """The entry names what is already whole on disk."""
@@ -267,35 +275,43 @@ def test_a_state_is_fsynced_before_its_block_counts(
     assert order.count("00000.safetensors") == 2  # masks and states
 
 
-def test_kill_9_at_random_moments(tmp_path: Path) -> None:
-    """The real thing: a process of its own, killed and started again until it ends."""
-    words = [*toy_arguments(tmp_path, num_hidden_layers=6), "eval.baselines=[pruned]"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    hashes = set()
-    for run in ("whole", "killed"):
-        command = [sys.executable, "-m", "dsnot_exp", f"hydra.run.dir={tmp_path / run}", *words]
-        chance = random.Random(0)
-        while True:
-            process = subprocess.Popen(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-            if run == "killed" and chance.random() < 0.8 and not _ended(process, tmp_path, chance):
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                continue
-            _, err = process.communicate()
-            assert process.returncode == 0, err.decode()
-            break
-        hashes.add(json.loads((tmp_path / run / "result.json").read_text())["masks_sha256"])
-        shutil.rmtree(tmp_path / run / "wandb", ignore_errors=True)
-    assert len(hashes) == 1
+# The last file that a process writes before it is killed, and where the next one resumes.
+MOMENTS = {
+    "state/pruned/model/model-00001-of-00004.safetensors": "",
+    "state/pruned/states/00000.safetensors": "",
+    "state/pruned/00000.json": "1 of 3 (pruned)",
+    "state/pruned/states/00001.safetensors": "1 of 3 (pruned)",
+    "state/pruned.json": "",
+    "state/refined/00001.json": "2 of 3 (refined)",
+    "result.json": "",
+}
 
 
-def _ended(process: subprocess.Popen[bytes], folder: Path, chance: random.Random) -> bool:
-    """Wait until a walk is under way and a little longer; whether the process ended before."""
-    state = folder / "killed" / "state"
-    started = list(state.rglob("*"))
-    while process.poll() is None and list(state.rglob("*")) == started:
-        time.sleep(0.002)
-    time.sleep(chance.random() * 0.05)
-    return process.poll() is not None
+def resumes(process: Fork) -> str:
+    """Where a process has resumed."""
+    _, found, rest = process.out.partition("resuming at block ")
+    return rest.splitlines()[0] if found else ""
+
+
+def test_kill_9_at_any_write_loses_no_finished_block(
+    command: Command, forks: Forks, tmp_path: Path, toy: list[str]
+) -> None:
+    """A process of its own, which is killed and started again until it ends."""
+    words = [*toy, "eval.baselines=[pruned]"]
+    whole = command(*words, run="whole").result
+    folder = tmp_path / "killed"
+    words.append(f"hydra.run.dir={folder}")
+    resumed = ""
+    for path, next_resumes in MOMENTS.items():
+        process = forks.start(tmp_path, *words, **halt_at(f"killed/{path}"))
+        process.kill_at(folder / path)
+        assert resumes(process) == resumed
+        resumed = next_resumes
+    last = forks.start(tmp_path, *words)
+    assert last.wait() == 0
+    assert "already finished" in last.out
+    result = json.loads((folder / "result.json").read_text())
+    for key in ("masks_sha256", "metrics", "sparsity"):
+        assert result[key] == whole[key]
+    assert result["resumed"] > 0
+    assert not (folder / "state").exists()

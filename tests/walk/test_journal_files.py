@@ -1,4 +1,4 @@
-"""A journal without a command around it: which files there are, and what may differ on resuming."""
+"""The journal of a walk: its files, and what may differ when the walk resumes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed, place
 from dsnot_exp.models.shards import Shards
 from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.walk.finished_block import FinishedBlock
 from dsnot_exp.walk.hidden_states import Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.recipe import Recipe
@@ -29,7 +30,16 @@ RECIPE = Recipe(Unstructured(0.5), Wanda(), DSnoT(max_cycles=3))
 
 
 class Stopped(Exception):
-    """The process ends here."""
+    """Stands for the end of the process."""
+
+
+class Several(Ranks):
+    """One of two processes; the other one does the same."""
+
+    def of_first(self, value: int) -> int:
+        return value
+
+    def wait(self) -> None: ...
 
 
 @dataclass
@@ -162,7 +172,7 @@ def test_a_walk_resumes_with_another_batch_size(
     assert whole.near(again)
 
 
-def test_a_walk_resumes_where_less_memory_is_left(
+def test_a_walk_resumes_with_less_memory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: Whole
 ) -> None:
     """All seven sequences fitted into one forward at first; three do when it is resumed."""
@@ -180,7 +190,7 @@ def test_a_walk_resumes_where_less_memory_is_left(
     assert whole.near(again)
 
 
-def test_sequences_stay_as_few_as_fitted_before(
+def test_a_resumed_walk_keeps_the_smaller_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What did not fit once is not tried again, and sums are rounded as before."""
@@ -213,7 +223,7 @@ def test_a_journal_without_a_readable_identity_starts_over(text: str, tmp_path: 
     assert Walk(tmp_path / "state").journal.finished == 0
 
 
-def test_an_entry_in_the_place_of_another_is_refused(tmp_path: Path, whole: Whole) -> None:
+def test_the_entry_of_another_block_is_refused(tmp_path: Path, whole: Whole) -> None:
     """Its seal is right, and the files beside it are not those that it names."""
     Walk(tmp_path / "state").until(3)
     entry = tmp_path / "state" / "00001.json"
@@ -249,7 +259,7 @@ def test_blocks_after_a_missing_file_do_not_count(part: str, tmp_path: Path, who
     assert whole.same(again, again())
 
 
-def test_states_of_another_walk_are_computed_again(tmp_path: Path, whole: Whole) -> None:
+def test_damaged_states_are_recomputed(tmp_path: Path, whole: Whole) -> None:
     Walk(tmp_path / "state").until(2)
     states = tmp_path / "state" / "states" / "00001.safetensors"
     content = bytearray(states.read_bytes())
@@ -274,19 +284,59 @@ def test_a_finished_walk_is_restored_without_a_forward(
     assert whole.same(again, sparse)
 
 
-def test_of_several_processes_the_first_writes_and_no_states(tmp_path: Path) -> None:
-    class Several(Ranks):
-        """Two processes, of which the other does as this one."""
+def test_of_several_processes_only_the_first_writes(tmp_path: Path, whole: Whole) -> None:
+    """Each process has the hidden states of its own sequences only, so that none are saved."""
+    folder = tmp_path / "state"
+    Walk(folder, ranks=Several(0, 2)).until(2)
+    assert names(folder / "states") == ["00001.safetensors"]
+    assert Shards([folder / "states" / "00001.safetensors"]).entries == {}
+    second = Walk(tmp_path / "other", ranks=Several(1, 2))
+    second()
+    assert not (tmp_path / "other").exists()
+    again = Walk(folder, ranks=Several(0, 2))
+    assert again.journal.finished == 2
+    assert whole.same(again, again())
+    assert again.solved == [2, 3]
+    assert again.notes == []
 
+
+def test_the_other_processes_restore_as_many_blocks_as_the_first(tmp_path: Path) -> None:
+    class Second(Several):
         def of_first(self, value: int) -> int:
             return 1
 
-        def wait(self) -> None: ...
-
-    first = Walk(tmp_path / "state", ranks=Several(0, 2))
-    assert first.journal.finished == 0
     Walk(tmp_path / "state").until(2)
-    assert Walk(tmp_path / "state", ranks=Several(0, 2)).journal.finished == 2
-    second = Walk(tmp_path / "state", "another walk", ranks=Several(1, 2))
-    assert second.journal.finished == 1  # as the first says, and it deletes nothing
-    assert (tmp_path / "state" / "00001.json").exists()
+    other = Walk(tmp_path / "state", "another walk", ranks=Second(1, 2))
+    assert other.journal.finished == 1
+    assert (tmp_path / "state" / "00001.json").exists()  # it deletes nothing
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_walk_resumes_at_every_block(stop: int, tmp_path: Path, whole: Whole) -> None:
+    Walk(tmp_path / "state").until(stop)
+    again = Walk(tmp_path / "state")
+    assert whole.same(again, again())
+    assert again.solved == list(range(stop, 4))
+    assert again.notes == []
+    assert again.journal.finished == 4
+
+
+def test_a_block_without_its_entry_is_solved_again(
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends right before it writes the entry; the states of the block before remain."""
+
+    def end(entry: FinishedBlock, path: Path) -> None:
+        if path.name == "00001.json":
+            raise Stopped
+        write(entry, path)
+
+    write = FinishedBlock.write
+    monkeypatch.setattr(FinishedBlock, "write", end)
+    with pytest.raises(Stopped):
+        Walk(tmp_path / "state")()
+    monkeypatch.undo()
+    again = Walk(tmp_path / "state")
+    assert whole.same(again, again())
+    assert again.solved == [1, 2, 3]
+    assert again.notes == []

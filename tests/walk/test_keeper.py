@@ -73,7 +73,7 @@ def sequences_of(model: nn.Module, place: str, folder: Path, **options: Any) -> 
 
 
 @pytest.mark.parametrize("place", ["device", "memory", "disk"])
-def test_a_block_is_settled_before_its_states_change(place: str, tmp_path: Path) -> None:
+def test_a_block_is_on_disk_before_its_states_change(place: str, tmp_path: Path) -> None:
     model, keeper, expected = build("llama"), Lazy(), []
 
     @dataclass
@@ -135,7 +135,7 @@ def test_a_walk_resumes_after_the_finished_blocks(
 
 
 @pytest.mark.parametrize("place", ["device", "memory"])
-def test_a_snapshot_in_memory_stays_as_it_is(place: str) -> None:
+def test_a_snapshot_in_memory_does_not_change(place: str) -> None:
     states, given = States(CPU, place), [torch.randn(2, 3, 4), torch.randn(1, 3, 4)]
     for batch in given:
         states.append(batch)
@@ -145,7 +145,7 @@ def test_a_snapshot_in_memory_stays_as_it_is(place: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(snapshot, given, strict=True))
 
 
-def test_cleared_states_on_disk_take_no_room(
+def test_cleared_states_on_disk_are_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []

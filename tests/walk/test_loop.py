@@ -59,7 +59,7 @@ def counted(model: nn.Module, path: str) -> list[int]:
     return counts
 
 
-def test_blocks_run_twice_per_batch_but_for_what_nobody_needs() -> None:
+def test_blocks_run_twice_per_batch_and_skip_unneeded_work() -> None:
     """One more run per class to learn what it returns. The last block's outputs are needed by
     nobody, and what its last linear makes of its inputs by no statistic: only the first forward
     runs to its end, which tells which linear is the last."""

@@ -58,7 +58,7 @@ def assert_same(
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
-def test_sequences_that_do_not_fit_when_they_enter_begin_again(place: str) -> None:
+def test_out_of_memory_in_the_embeddings_starts_with_smaller_batches(place: str) -> None:
     plenty, little, halved = build("llama"), build("llama"), []
     expected = walked(plenty, BATCHES, usual := Watch(MOMENTS))
     sizes = room_for(little.model.embed_tokens, 2, after=2)  # the second batch does not fit
@@ -73,7 +73,7 @@ def test_sequences_that_do_not_fit_when_they_enter_begin_again(place: str) -> No
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 @pytest.mark.parametrize("sizes", [(3, 4), (4, 3), (3, 1, 5), (5, 2, 3, 4)])
-def test_batches_that_a_block_has_passed_do_not_pass_it_again(
+def test_after_out_of_memory_finished_batches_are_not_propagated_again(
     sizes: tuple[int, ...], place: str
 ) -> None:
     """The last batch runs out of memory, where the block's outputs are made."""
@@ -92,7 +92,7 @@ def test_batches_that_a_block_has_passed_do_not_pass_it_again(
         (3, [[1], [2, 4, 1], [2, 4, 2, 2, 1]]),  # when its outputs are made
     ],
 )
-def test_the_first_block_of_a_streamed_model_may_run_out_of_memory(
+def test_out_of_memory_in_the_first_block_of_a_streamed_model(
     after: int, passes: list[list[int]], tmp_path: Path
 ) -> None:
     """The arguments of its forward are captured anew while it is in memory: it stays there and
@@ -108,7 +108,7 @@ def test_the_first_block_of_a_streamed_model_may_run_out_of_memory(
     assert_same(cramped.seen, usual.seen)
 
 
-def test_arguments_that_are_captured_anew_run_no_block() -> None:
+def test_capturing_arguments_again_runs_no_block() -> None:
     model = build("llama")
     sequences = Sequences(model, find_blocks(model), list(BATCHES))
     sequences.enter()
@@ -126,13 +126,13 @@ def sparsified(prepare: Callable[[nn.Module], object], batch_size: int) -> None:
     sparsify(placed, torch.cat(BATCHES), RECIPE, batch_size=batch_size, storage=Storage("memory"))
 
 
-def test_a_smaller_batch_size_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_smaller_batch_size_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     sparsified(lambda model: room_for(model.model.layers[1].mlp, 2), 4)
     assert "out of memory" in (out := capsys.readouterr().out)
     assert " 2 sequences" in out
     assert out.count("\n") == 1
 
 
-def test_one_sequence_that_does_not_fit_names_the_calibrations_options() -> None:
+def test_if_one_calibration_sequence_does_not_fit_the_options_to_change_are_named() -> None:
     with pytest.raises(RunError, match=r"out of memory.*calib\.seqlen.*device=cpu"):
         sparsified(lambda model: room_for(model.model.layers[1].mlp, 0), 4)

@@ -54,7 +54,7 @@ def test_out_of_memory_halves_the_micro_batches_and_changes_no_statistic(
             torch.testing.assert_close(other.var, own.var)
 
 
-def test_out_of_memory_with_one_sequence_says_what_to_do() -> None:
+def test_out_of_memory_with_one_sequence_names_the_remedy() -> None:
     model = build("llama")
     small_memory(model, 0, 0)
     with pytest.raises(RunError, match=r"calib\.seqlen"):
@@ -62,7 +62,7 @@ def test_out_of_memory_with_one_sequence_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("place", ["device", "memory", "disk"])
-def test_states_are_what_was_put_there(place: str, tmp_path: Path) -> None:
+def test_states_return_what_was_stored(place: str, tmp_path: Path) -> None:
     states = States(CPU, place, tmp_path)
     given = [torch.randn(4, 3, 5).bfloat16(), torch.randn(2, 3, 5).bfloat16()]
     for batch in given:
@@ -79,7 +79,7 @@ def test_states_are_what_was_put_there(place: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_states_go_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_are_stored_in_the_first_place_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = SimpleNamespace(available=1000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (100, 200))
@@ -91,7 +91,9 @@ def test_states_go_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_place("auto", 100, CPU) == "memory"
 
 
-def test_where_states_are_kept_changes_nothing(command: Command, tmp_path: Path) -> None:
+def test_the_place_of_the_states_does_not_change_the_masks(
+    command: Command, tmp_path: Path
+) -> None:
     words = toy_arguments(tmp_path)
     found = [command(*words, f"calib.states={place}", run=place) for place in ("memory", "disk")]
     assert [done.code for done in found] == [0, 0]

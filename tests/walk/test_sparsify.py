@@ -93,7 +93,7 @@ def tokens_seen() -> dict[str, int]:
 
 
 @pytest.mark.parametrize("refiner", [None, DSnoT(max_cycles=3)], ids=["pruned", "refined"])
-def test_an_expert_that_saw_one_token_less_than_the_least_is_pruned_by_magnitude(
+def test_an_expert_with_one_token_too_few_is_pruned_by_magnitude(
     refiner: DSnoT | None,
 ) -> None:
     seen = tokens_seen()
@@ -119,7 +119,7 @@ def test_an_expert_that_saw_one_token_less_than_the_least_is_pruned_by_magnitude
     assert not torch.equal(masks[0], masks[1])
 
 
-def test_experts_without_a_token_and_no_other_layers_are_starved() -> None:
+def test_only_layers_of_experts_count_as_starved() -> None:
     notes = sparsify(placed("mixtral"), IDS[:1, :2], Recipe(HALF, Wanda(), min_tokens=10**6)).notes
     assert set(notes) == {
         f"model.layers.0.{name}"
@@ -129,7 +129,7 @@ def test_experts_without_a_token_and_no_other_layers_are_starved() -> None:
     assert any("tokens seen: 0;" in note for note in notes.values())
 
 
-def test_methods_without_statistics_starve_no_expert() -> None:
+def test_without_statistics_no_expert_counts_as_starved() -> None:
     sparse = sparsify(placed("mixtral"), None, Recipe(HALF, Magnitude(), min_tokens=10**6))
     assert sparse.notes == {}
 
@@ -148,13 +148,13 @@ def test_eight_notes_are_shown_and_all_are_kept() -> None:
     assert shown == [*lines[:7], lines[7] + more]
 
 
-def test_a_pruner_has_the_word_about_its_mask() -> None:
+def test_the_note_of_a_pruner_is_recorded_for_each_layer() -> None:
     sparse = sparsify(placed(), None, Recipe(HALF, Pruner(changes={"note": "fell back"})))
     assert len(sparse.notes) == 7
     assert set(sparse.notes.values()) == {"fell back"}
 
 
-def test_layers_are_named_before_they_are_solved_and_counted_after() -> None:
+def test_on_layer_is_called_before_a_layer_is_pruned() -> None:
     events: list[str] = []
     pruner = Pruner(lambda weight, statistics: events.append("pruned"))
     sparse = sparsify(placed(), None, Recipe(HALF, pruner), on_layer=events.append)
@@ -166,7 +166,7 @@ def test_layers_are_named_before_they_are_solved_and_counted_after() -> None:
         assert (record.weights, record.zeros) == (weight.numel(), weight.numel() // 2)
 
 
-def test_a_weight_that_a_pruner_changed_is_used_if_it_says_so() -> None:
+def test_a_changed_weight_is_used_only_if_the_pruner_sets_moved() -> None:
     def sparse(**changes: Any) -> Tensor:
         class Mover(Pruner):
             def __call__(self, weight: Tensor, *rest: Any) -> Initial:
@@ -183,7 +183,7 @@ def test_a_weight_that_a_pruner_changed_is_used_if_it_says_so() -> None:
         sparse(moved=False)
 
 
-def test_what_a_pruner_cannot_compute_is_named_after_its_layer() -> None:
+def test_an_arithmetic_error_of_a_pruner_names_the_layer() -> None:
     def singular(weight: Tensor, statistics: InputStatistics | None) -> None:
         raise ArithmeticError("not positive definite")
 
@@ -191,7 +191,7 @@ def test_what_a_pruner_cannot_compute_is_named_after_its_layer() -> None:
         sparsify(placed(), None, Recipe(HALF, Pruner(singular)))
 
 
-def test_weights_that_are_not_finite_after_pruning_are_named() -> None:
+def test_a_layer_with_nan_after_pruning_is_named() -> None:
     @dataclass
     class Broken(Pruner):
         needs: Needs = frozenset()

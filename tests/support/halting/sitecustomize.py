@@ -1,19 +1,17 @@
-"""Python imports this file at start if its folder is on PYTHONPATH.
-
-With HALT_AT=NAME:COUNT a process stops for good once it has written the COUNT-th file of that name,
-so that a test can kill it at exactly this point, however slow the machine is.
+"""With HALT_AT=PATH:COUNT a process stops for good once it has written the COUNT-th file whose path
+ends with PATH, so that a test can kill it at exactly this point, however slow the machine is.
 """
 
 import os
 import threading
 
-name, _, wanted = os.environ.get("HALT_AT", "").partition(":")
-if name:
+path, _, wanted = os.environ.get("HALT_AT", "").partition(":")
+if path:
     replace, written = os.replace, []
 
     def replace_and_halt(source, target, **options):  # type: ignore[no-untyped-def]
         replace(source, target, **options)
-        if os.path.basename(target) == name:
+        if str(target).endswith(path):
             written.append(target)
             if len(written) == int(wanted):
                 threading.Event().wait()
