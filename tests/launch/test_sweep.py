@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,18 +100,29 @@ def test_an_unknown_sweep_is_refused_with_the_list_of_sweeps(command: Command) -
     assert done.err.count("\n") == 1
 
 
-def holder(folder: Path) -> subprocess.Popen[str]:
-    """Another process that has locked a run's folder, until it is killed or its input closes."""
+Hold = Callable[[Path], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Starts another process that locks a run's folder until it is killed."""
     code = (
         "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", code, str(folder / ".lock")]
-    pipe = subprocess.PIPE
-    other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-    assert other.stdout is not None
-    assert other.stdout.readline() == "held\n"
-    return other
+    others: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        command, pipe = [sys.executable, "-c", code, str(folder / ".lock")], subprocess.PIPE
+        others.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+        assert others[-1].stdout is not None
+        assert others[-1].stdout.readline() == "held\n"
+        return others[-1]
+
+    yield start
+    for other in others:
+        other.kill()
+        other.communicate()
 
 
 def when_it_waits(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -135,11 +146,11 @@ def folders(command: Command, words: list[str]) -> list[Path]:
 
 
 def test_a_sweep_skips_a_locked_run_and_takes_it_over_if_its_process_dies(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, hold: Hold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["-m", *toy_arguments(tmp_path), *TWO]
     first, _ = folders(command, words)
-    other = holder(first)
+    other = hold(first)
     when_it_waits(monkeypatch, other.kill)  # it leaves no result
     done = command(*words, run="")
     assert done.code == 0, done.err
@@ -150,13 +161,13 @@ def test_a_sweep_skips_a_locked_run_and_takes_it_over_if_its_process_dies(
 
 
 def test_a_run_waits_for_another_process_and_uses_its_result(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, hold: Hold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = toy_arguments(tmp_path)
     folder = command(*words).folder
     result = (folder / "result.json").read_bytes()
     (folder / "result.json").unlink()
-    other = holder(folder)
+    other = hold(folder)
 
     def finish() -> None:
         (folder / "result.json").write_bytes(result)
@@ -169,8 +180,8 @@ def test_a_run_waits_for_another_process_and_uses_its_result(
     assert "already finished" in done.out
 
 
-def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
-    owner = holder(tmp_path)
+def test_the_lock_of_a_dead_process_is_free(hold: Hold, tmp_path: Path) -> None:
+    owner = hold(tmp_path)
     with lock_folder(tmp_path, wait=False) as ours:
         assert not ours
     owner.kill()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.utils.distributed import Ranks
+from tests.support.waiting import BOUND
 
 T = TypeVar("T")
 
@@ -25,9 +26,9 @@ class ThreadRanks(Ranks):
 
     def gather(self, value: T) -> list[T]:
         self.slots[self.rank] = value
-        self.barrier.wait(60)
+        self.barrier.wait(BOUND)
         values = list(self.slots)
-        self.barrier.wait(60)
+        self.barrier.wait(BOUND)
         return values
 
     def of_first(self, value: T) -> T:

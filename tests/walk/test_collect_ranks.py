@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass, field
-from threading import Barrier
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,38 +11,8 @@ from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import linears
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.walk.collect import Collector, Orders
+from tests.support.ranks import in_processes
 from tests.support.walking import GRAM, MOMENTS, SAMPLE
-
-
-@dataclass
-class Meeting:
-    """Where threads exchange their values."""
-
-    size: int
-    values: list[Any] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.barrier = Barrier(self.size, timeout=120)
-        self.values = [None] * self.size
-
-
-@dataclass(frozen=True)
-class Threads(Ranks):
-    """`Ranks` between the threads of one process."""
-
-    meeting: Meeting = field(default_factory=lambda: Meeting(1))
-
-    def gather(self, value: Any) -> list[Any]:
-        self.meeting.barrier.wait()
-        self.meeting.values[self.rank] = value
-        self.meeting.barrier.wait()
-        return list(self.meeting.values)
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        return torch.stack(self.gather(tensor)).sum(0)
-
-    def concat(self, part: Tensor) -> Tensor:
-        return torch.cat(self.gather(part))
 
 
 class Mixture(nn.Module):
@@ -82,12 +48,11 @@ def test_statistics_of_two_processes_equal_those_of_one() -> None:
     x[4, ::2, 0] = 1
     block = Mixture()
     alone = collected(block, x, ALONE, 5)
-    meeting = Meeting(2)
-    ranks = [Threads(rank, 2, meeting) for rank in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        shares = [x[own.share(len(x))] for own in ranks]
-        blocks = [deepcopy(block) for _ in ranks]
-        together = list(pool.map(collected, blocks, shares, ranks, [5, 5]))
+
+    def share(ranks: Ranks) -> dict[str, InputStatistics]:
+        return collected(deepcopy(block), x[ranks.share(len(x))], ranks, 5)
+
+    together = in_processes(2, share)
     assert set(alone) == {"q", "k", "o", "experts.0", "experts.1"}
     for found in together:
         assert set(found) == set(alone)
