@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
@@ -39,6 +42,25 @@ def _resolvers() -> None:
     OmegaConf.register_new_resolver("sweeps_path", sweeps_path, replace=True)
 
 
+@pytest.fixture(scope="module")
+def read() -> list[Any]:
+    """The configuration files that Hydra has read."""
+    return []
+
+
+@pytest.fixture
+def files_are_read_once(read: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra reads and parses conf/ anew for every job; it does not change meanwhile."""
+
+    def first(*given: Any) -> Any:
+        if not read:
+            read.append(CachingConfigRepository(*given))
+        return read[0]
+
+    monkeypatch.setattr(config_loader_impl, "CachingConfigRepository", first)
+
+
+@pytest.mark.usefixtures("files_are_read_once")
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_composes_into_different_runs(study: str) -> None:
     GlobalHydra.instance().clear()

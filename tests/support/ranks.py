@@ -47,6 +47,14 @@ class ThreadRanks(Ranks):
 def in_processes(count: int, run: Callable[[Ranks], T]) -> list[T]:
     """`run(ranks)` in each of `count` processes that work together."""
     barrier, slots = Barrier(count), [None] * count
+
+    def one(ranks: Ranks) -> T:
+        try:
+            return run(ranks)
+        except BaseException:
+            barrier.abort()  # the others would wait for this one
+            raise
+
     with ThreadPoolExecutor(count) as pool:
         ranks = [ThreadRanks(rank, count, barrier=barrier, slots=slots) for rank in range(count)]
-        return list(pool.map(run, ranks))
+        return list(pool.map(one, ranks))

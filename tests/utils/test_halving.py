@@ -86,7 +86,7 @@ def test_a_forward_takes_4096_tokens_but_at_least_one_sequence() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize(("sequences", "expected"), [(0.9, 1), (3, 3), (3.5, 3), (99, 16)])
+@pytest.mark.parametrize(("sequences", "expected"), [(0.9, 1), (3, 3), (3.9, 3), (99, 16)])
 def test_logits_take_a_sixteenth_of_the_memory(
     device: str, sequences: float, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
