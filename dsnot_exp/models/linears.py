@@ -62,6 +62,17 @@ def linears(block: nn.Module, dense: Sequence[str] = ()) -> dict[str, Linear]:
     }
 
 
+def all_linears(blocks: tuple[str, nn.ModuleList], dense: Sequence[str] = ()) -> dict[str, Linear]:
+    """The prunable matrices of all blocks by their full name, such as
+    `model.layers.3.mlp.up_proj`. `blocks`: the name of the list of blocks, and the list."""
+    name, members = blocks
+    return {
+        f"{name}.{index}.{linear}": matrix
+        for index, block in enumerate(members)
+        for linear, matrix in linears(block, dense).items()
+    }
+
+
 def is_experts(module: nn.Module) -> bool:
     """Whether a module holds experts as 3-D parameters, as in transformers 5. Such modules state
     their orientation in `is_transposed`."""

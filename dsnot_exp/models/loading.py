@@ -108,6 +108,12 @@ def positions(config: Any) -> int | None:
     return None
 
 
+def hidden_size(config: Any) -> int:
+    """The width of a hidden state."""
+    found: int = config.get_text_config().hidden_size
+    return found
+
+
 def _line(error: BaseException) -> str:
     asks = "trust_remote_code=True" in str(error)
     return first_line(error) + ("; model.trust_remote_code=true allows it" if asks else "")

@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.linears import linears, matches, refuse_unprunable
+from dsnot_exp.models.linears import all_linears, linears, matches, refuse_unprunable
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.errors import RequestError
 
@@ -45,21 +45,19 @@ def refuse_unprunable_model(plan: Plan, model: nn.Module) -> None:
     does not divide a layer's width, or if `model.dense` or `refine.skip` matches no layer."""
     options, recipe = plan.config.model, plan.recipe
     assert recipe is not None
-    name, members = find_blocks(model, options.blocks)
+    name, members = blocks = find_blocks(model, options.blocks)
     names: set[str] = set()
     everything: set[str] = set()
-    widths: dict[str, int] = {}
     for index, block in enumerate(members):
         refuse_unprunable(block, f"{name}.{index}", options.dense)
-        for linear, matrix in linears(block, options.dense).items():
-            layer = f"{name}.{index}.{linear}"
-            widths[layer] = matrix.weight.shape[1]
-            if plan.finetuner is not None:
-                plan.finetuner.refuse(layer, is_expert=matrix.expert is not None)
-            names.add(linear)
+        names |= {*linears(block, options.dense)}
         everything |= {*linears(block), *(n for n, _ in block.named_parameters())}
-    for layer, pattern in recipe.allocator(list(widths), recipe.pattern).items():
-        pattern.refuse_width(widths[layer], layer)
+    layers = all_linears(blocks, options.dense)
+    if plan.finetuner is not None:
+        for layer, matrix in layers.items():
+            plan.finetuner.refuse(layer, is_expert=matrix.expert is not None)
+    for layer, pattern in recipe.allocator(list(layers), recipe.pattern).items():
+        pattern.refuse_width(layers[layer].weight.shape[1], layer)
     _refuse_unmatched("model.dense", options.dense, everything)
     skip = recipe.refiner.skip if recipe.refiner is not None else []
     _refuse_unmatched("refine.skip", skip, names)

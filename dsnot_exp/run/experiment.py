@@ -8,7 +8,7 @@ from typing import Any
 
 from dsnot_exp.config import STAGES
 from dsnot_exp.evaluate.suite import Suite
-from dsnot_exp.models.linears import linears
+from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import complete_folder, save_model
@@ -74,20 +74,20 @@ class Experiment:
     def _outcome(self) -> Outcome:
         sparse = self.sparse
         return Outcome(
-            self.plan.config,
-            self.plan.device,
-            self.inputs.source.revision,
-            self.facts,
-            self.block_weights,
-            self.suite.metrics,
-            self.suite.failed,
-            self.suite.reused,
-            self.inputs.records(),
-            self.clock.account(),
-            sparse.records if sparse is not None else [],
-            sparse.notes if sparse is not None else {},
-            sparse.masks_sha256 if sparse is not None else None,
-            self.finetuned,
+            config=self.plan.config,
+            device=self.plan.device,
+            revision=self.inputs.source.revision,
+            facts=self.facts,
+            block_weights=self.block_weights,
+            metrics=self.suite.metrics,
+            failed=self.suite.failed,
+            reused=self.suite.reused,
+            data=self.inputs.records(),
+            account=self.clock.account(),
+            records=sparse.records if sparse is not None else [],
+            notes=sparse.notes if sparse is not None else {},
+            masks_sha256=sparse.masks_sha256 if sparse is not None else None,
+            finetuned=self.finetuned,
         )
 
     def _load(self) -> Placed:
@@ -104,9 +104,7 @@ class Experiment:
         self.facts = {
             "parameters": placed.model.num_parameters(),
             "prunable_parameters": sum(
-                layer.weight.numel()
-                for block in blocks
-                for layer in linears(block, options.dense).values()
+                layer.weight.numel() for layer in all_linears(placed.blocks, placed.dense).values()
             ),
         }
         return placed
@@ -170,12 +168,7 @@ class Experiment:
         assert finetuner is not None
         assert tokens is not None
         assert sparse is not None
-        name, blocks = model.blocks
-        layers = {
-            f"{name}.{index}.{linear}": matrix
-            for index, block in enumerate(blocks)
-            for linear, matrix in linears(block, self.plan.config.model.dense).items()
-        }
+        layers = all_linears(model.blocks, model.dense)
         parameters = [f"{layer}.{matrix.name}" for layer, matrix in layers.items()]
         with self.clock("finetune"), self.display.phase("finetune", finetuner.steps) as display:
 

@@ -16,7 +16,14 @@ from dsnot_exp.data.tokens import (
 )
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.loading import TORCH_DTYPES, load_config, load_tokenizer, positions, skeleton
+from dsnot_exp.models.loading import (
+    TORCH_DTYPES,
+    hidden_size,
+    load_config,
+    load_tokenizer,
+    positions,
+    skeleton,
+)
 from dsnot_exp.models.source import Source, locate
 from dsnot_exp.run.check_model import refuse_unprunable_model, settle_lengths
 from dsnot_exp.run.plan import Plan
@@ -65,7 +72,7 @@ def prepare(plan: Plan) -> tuple[Plan, Inputs]:
     vocabulary = config.get_text_config().vocab_size
     tasks = load_tasks(evaluation.tasks) if evaluation.tasks else {}
     calibration = _calibration(plan, tokenizer, vocabulary)
-    states = 0 if calibration is None else calibration.ids.numel() * width(config)
+    states = 0 if calibration is None else calibration.ids.numel() * hidden_size(config)
     return plan, Inputs(
         source=source,
         tokenizer=tokenizer,
@@ -82,12 +89,6 @@ def weight_dtype(config: Any, plan: Plan) -> torch.dtype:
     """The dtype of the weights in memory, according to the model's configuration."""
     configured = getattr(config, "dtype", None) or torch.float32
     return TORCH_DTYPES.get(plan.config.model.dtype, configured)
-
-
-def width(config: Any) -> int:
-    """The size of a hidden state."""
-    found: int = config.get_text_config().hidden_size
-    return found
 
 
 def _tokenizer(source: Source, needed: bool, saved: bool) -> Any:

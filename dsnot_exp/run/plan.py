@@ -75,15 +75,14 @@ def _recipe(config: Config) -> Recipe | None:
     if is_none(config.prune):
         return None
     return Recipe(
-        pattern,
-        build("prune", config.prune),
-        refiner,
-        reconstructor,
-        allocator,
-        config.relative_error.lower(),
-        config.calib.min_tokens,
-        config.seed,
-        tuple(config.model.dense),
+        pattern=pattern,
+        pruner=build("prune", config.prune),
+        refiner=refiner,
+        reconstructor=reconstructor,
+        allocator=allocator,
+        relative_error=config.relative_error.lower(),
+        min_tokens=config.calib.min_tokens,
+        seed=config.seed,
     )
 
 

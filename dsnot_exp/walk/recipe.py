@@ -25,7 +25,6 @@ class Recipe:
         all of them (`true`), or not (`false`)
     min_tokens: an expert that saw fewer tokens is pruned by magnitude and not refined
     seed: of the methods that draw random numbers
-    dense: globs of linears that are not pruned
     """
 
     pattern: Pattern
@@ -36,7 +35,6 @@ class Recipe:
     relative_error: str = "sample"
     min_tokens: int = 32
     seed: int = 0
-    dense: tuple[str, ...] = ()
 
     @property
     def methods(self) -> list[Pruner | Refiner | Reconstructor]:

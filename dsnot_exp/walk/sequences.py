@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from dsnot_exp.models.loading import hidden_size
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import halve_on_out_of_memory
 from dsnot_exp.utils.console import say
@@ -18,6 +19,7 @@ from dsnot_exp.walk.capture import capture
 from dsnot_exp.walk.hidden_states import AUTO, States, Storage
 
 T = TypeVar("T")
+REMEDY = "lower calib.seqlen, or use device=cpu"  # if a single sequence does not fit
 
 # Moves a block to the device, and back afterwards. Models bigger than memory read it from disk
 # here.
@@ -48,7 +50,7 @@ class Sequences:
         states: States | None = None,
         fetch: Fetch = resident,
         on_halved: Callable[[int], None] = lambda size: None,
-        remedy: str = "lower calib.seqlen, or use device=cpu",
+        remedy: str = REMEDY,
     ) -> None:
         self.model, self.batches, self.fetch = model, batches, fetch
         self.name, self.blocks = blocks
@@ -129,15 +131,15 @@ def begin(
     batch_size: int,
     storage: Storage = AUTO,
     ranks: Ranks = ALONE,
-    remedy: str = "",
+    remedy: str = REMEDY,
 ) -> Iterator[Sequences]:
     """This process's share of `ids: (sequences, tokens)`, before the first block of the model."""
     batches: list[Tensor] = []
     if ids is not None:
         share = ids[ranks.share(len(ids))]
         batches = [part.to(placed.device) for part in share.split(batch_size)]
-    width = placed.model.config.get_text_config().hidden_size
-    size = sum(part.numel() for part in batches) * width * placed.model.dtype.itemsize
+    entries = sum(part.numel() for part in batches) * hidden_size(placed.model.config)
+    size = entries * placed.model.dtype.itemsize
     with closing(storage.states(size, placed.device)) as states:
         yield Sequences(
             placed.model, placed.blocks, batches, states, placed.fetch, _say_halved, remedy

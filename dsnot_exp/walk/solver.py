@@ -123,8 +123,8 @@ class LayerSolver:
                 initial = pruner(weight, statistics, self.pattern, equal_rows)
         except ArithmeticError as error:
             raise RunError(f"{self.layer}: {error}") from error
-        same = initial.weight is weight or torch.equal(initial.weight, weight)
-        if not (initial.moved or same):
+        same = initial.weight is weight  # first: comparing reads both weights
+        if not (initial.moved or same or torch.equal(initial.weight, weight)):
             raise RunError(
                 f"{self.layer}: {type(pruner).__name__} changed the weight without setting "
                 "Initial.moved; the change would be lost"

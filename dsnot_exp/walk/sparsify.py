@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from dsnot_exp.methods.patterns import Pattern
-from dsnot_exp.models.linears import linears
+from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.distributed import ALONE, Ranks
@@ -25,8 +25,6 @@ from dsnot_exp.walk.record import LayerRecord, Solved
 from dsnot_exp.walk.sequences import begin
 from dsnot_exp.walk.solver import BlockSolver
 from dsnot_exp.walk.view import BlockView
-
-REMEDY = "lower calib.seqlen, or use device=cpu"  # when a single sequence does not fit
 
 
 @dataclass
@@ -89,17 +87,11 @@ def sparsify(
         return solved
 
     size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
-    with begin(placed, ids, size, storage, ranks, REMEDY) as sequences:
-        walk(sequences, solve, recipe.dense, journal, on_block, timed, ranks)
+    with begin(placed, ids, size, storage, ranks) as sequences:
+        walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)
     return sparse
 
 
 def allocation(placed: Placed, recipe: Recipe) -> dict[str, Pattern]:
     """The pattern of each prunable layer of the model."""
-    name, blocks = placed.blocks
-    layers = [
-        f"{name}.{index}.{linear}"
-        for index, block in enumerate(blocks)
-        for linear in linears(block, recipe.dense)
-    ]
-    return recipe.allocator(layers, recipe.pattern)
+    return recipe.allocator(list(all_linears(placed.blocks, placed.dense)), recipe.pattern)

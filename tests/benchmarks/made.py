@@ -80,6 +80,7 @@ class Made:
         self.blocks = name, nn.ModuleList(list(every)[:layers])
         self.layers = f"{len(self.blocks[1])} of {len(every)}"
         self._index = {id(block): i for i, block in enumerate(every)}
+        self.dense: tuple[str, ...] = ()
         self.making: list[float] = []  # seconds, by call of `fetch`
         inside = set(every.modules())
         self._fill((m for m in self.model.modules() if m not in inside), len(every))

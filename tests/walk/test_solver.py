@@ -21,7 +21,8 @@ from dsnot_exp.methods.prune.wanda import Wanda
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.linears import linears
+from dsnot_exp.models.linears import all_linears
+from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.recipe import Recipe
@@ -29,6 +30,7 @@ from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.solver import BlockSolver, LayerSolver
 from dsnot_exp.walk.view import BlockView
 from tests.support.families import build, tokens
+from tests.support.methods import Idle
 from tests.support.walking import walked
 
 HALF = Unstructured(0.5)
@@ -42,8 +44,7 @@ MLP, OUT = LAYERS[4:], LAYERS[3]
 
 
 def names(model: nn.Module) -> list[str]:
-    name, blocks = find_blocks(model)
-    return [f"{name}.{i}.{linear}" for i, block in enumerate(blocks) for linear in linears(block)]
+    return list(all_linears(find_blocks(model)))
 
 
 @dataclass
@@ -223,26 +224,13 @@ def test_weights_that_are_no_numbers_name_the_layer(value: float) -> None:
         solved(Recipe(HALF, Magnitude(), reconstructor=Setting(value)))
 
 
-@dataclass(frozen=True)
-class Greedy:
+class Greedy(Idle):
     """A refiner that keeps one weight too many in the first row."""
 
-    needs: ClassVar[Needs] = frozenset({Statistic.MEAN})
-    rows: ClassVar[Rows] = "independent"
-    skip: ClassVar[list[str]] = []
-
-    def __call__(
-        self,
-        weight: Tensor,
-        initial: Initial,
-        statistics: InputStatistics,
-        pattern: Pattern,
-        generator: torch.Generator,
-    ) -> Refined:
+    def __call__(self, weight: Tensor, initial: Initial, *rest: Any) -> Refined:
         kept = initial.mask.clone()
         kept[0, int((~kept[0]).nonzero()[0])] = True
-        zero = torch.zeros(len(kept))
-        return Refined(kept, zero, zero, zero.long())
+        return replace(super().__call__(weight, initial, *rest), mask=kept)
 
 
 @pytest.mark.parametrize("pattern", [HALF, NM(2, 4)], ids=str)
@@ -251,22 +239,9 @@ def test_a_refiner_that_changes_a_budget_is_stopped(pattern: Pattern) -> None:
         solved(Recipe(pattern, Wanda(), Greedy()))
 
 
-@dataclass(frozen=True)
-class Drawing(Greedy):
-    """A refiner that only draws, and keeps the mask."""
-
-    drawn: ClassVar[list[float]] = []
-
-    def __call__(self, weight: Tensor, initial: Initial, *rest: Any) -> Refined:
-        self.drawn.append(float(torch.rand((), generator=rest[-1])))
-        zero = torch.zeros(len(weight))
-        return Refined(initial.mask, zero, zero, zero.long())
-
-
-def draws(seed: int) -> list[float]:
-    Drawing.drawn.clear()
-    solved(replace(PLAIN, refiner=Drawing(), seed=seed), layers=2)
-    return list(Drawing.drawn)
+def draws(seed: int) -> list[int]:
+    solved(replace(PLAIN, refiner=(refiner := Idle()), seed=seed), layers=2)
+    return refiner.drawn
 
 
 def test_every_layer_draws_its_own_numbers_and_the_same_every_time() -> None:
@@ -279,7 +254,7 @@ def test_every_layer_draws_its_own_numbers_and_the_same_every_time() -> None:
 def test_a_refiner_asks_for_rows_of_equal_budget() -> None:
     """Magnitude takes its threshold over the matrix, unless a refiner follows."""
     budgets = []
-    for refiner in (None, Drawing()):
+    for refiner in (None, Idle()):
         (found,) = solved(Recipe(HALF, Magnitude(), refiner))
         kept = np.unpackbits(np.frombuffer(mask(found, LAYERS[0]), dtype=np.uint8))
         budgets.append(set(kept.reshape(32, 32).sum(1).tolist()))
@@ -304,7 +279,7 @@ def test_the_phases_are_timed_and_the_layers_told() -> None:
         timed.append(name)
         return nullcontext()
 
-    solved(replace(PLAIN, refiner=Drawing()), timed=phase, on_layer=told.append)
+    solved(replace(PLAIN, refiner=Idle()), timed=phase, on_layer=told.append)
     assert told == LAYERS
     assert timed == ["prune", "refine", "reconstruct"] * len(LAYERS)
 
@@ -406,10 +381,10 @@ def test_a_recipe_has_the_defaults_of_the_command_line() -> None:
     assert PLAIN.relative_error == config.relative_error
     assert PLAIN.min_tokens == config.calib.min_tokens
     assert PLAIN.seed == config.seed
-    assert list(PLAIN.dense) == config.model.dense
+    assert list(Placed.dense) == config.model.dense  # the class attribute: its default
 
 
 def test_the_baseline_of_a_recipe_is_its_initializer_alone() -> None:
-    recipe = Recipe(HALF, Wanda(), DSnoT(), Setting(), relative_error="true", seed=3, dense=("a",))
+    recipe = Recipe(HALF, Wanda(), DSnoT(), Setting(), relative_error="true", seed=3)
     alone = recipe.initializer_only()
-    assert alone == Recipe(HALF, Wanda(), relative_error="true", seed=3, dense=("a",))
+    assert alone == Recipe(HALF, Wanda(), relative_error="true", seed=3)
