@@ -1,4 +1,4 @@
-"""Block by block where memory does not do, where states are on disk, and where numbers overflow."""
+"""Block-by-block perplexity on out of memory, with hidden states on disk, and on overflow."""
 
 from __future__ import annotations
 

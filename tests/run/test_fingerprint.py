@@ -10,29 +10,17 @@ import torch
 from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file, save_file
 
-from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig, WandbConfig
-from dsnot_exp.run.fingerprint import config_hash, run_id
-from dsnot_exp.run.plan import make_plan
+from dsnot_exp.config import CalibConfig, Config, EvalConfig, WandbConfig
+from dsnot_exp.run.fingerprint import run_id
 from tests.support.command import toy_folder
 from tests.support.families import tokens
+from tests.support.runs import identity, wanda_dsnot
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     save_file({"input_ids": tokens(8, 24)}, tmp_path / "calib.safetensors")
-    return Config(
-        model=ModelConfig(name="local", path=str(toy_folder(tmp_path / "toy"))),
-        prune={"name": "wanda"},
-        refine={"name": "dsnot", "max_cycles": 5},
-        allocate={"name": "uniform"},
-        reconstruct={"name": "none"},
-        calib=CalibConfig(dataset=str(tmp_path / "calib.safetensors")),
-        eval=EvalConfig(name="ppl"),
-    )
-
-
-def identity(config: Config) -> str:
-    return config_hash(make_plan(config))
+    return wanda_dsnot(toy_folder(tmp_path / "toy"), tmp_path / "calib.safetensors")
 
 
 def test_what_has_no_effect_on_the_result_is_left_out(config: Config) -> None:

@@ -18,6 +18,7 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.run import fingerprint
 from dsnot_exp.run.fingerprint import code_fingerprint, config_hash, model_fingerprint, run_id
 from dsnot_exp.run.plan import make_plan
+from tests.support.runs import identity, wanda_dsnot
 
 SIZE = 1 << 20  # of a weights file: much more than is read of it
 
@@ -30,19 +31,7 @@ def config(tmp_path: Path) -> Config:
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(bytes(SIZE))
     (tmp_path / "calib.txt").write_text("some text")
-    return Config(
-        model=ModelConfig(name="local", path=str(folder)),
-        prune={"name": "wanda"},
-        refine={"name": "dsnot", "max_cycles": 5},
-        allocate={"name": "uniform"},
-        reconstruct={"name": "none"},
-        calib=CalibConfig(dataset=str(tmp_path / "calib.txt")),
-        eval=EvalConfig(name="ppl"),
-    )
-
-
-def identity(config: Config) -> str:
-    return config_hash(make_plan(config))
+    return wanda_dsnot(folder, tmp_path / "calib.txt")
 
 
 @pytest.mark.parametrize("prune", ["wanda", "none"])

@@ -1,4 +1,4 @@
-"""Micro-batches where memory does not do, and hidden states wherever they are kept."""
+"""Micro-batches on out of memory, and hidden states on the device, in memory and on disk."""
 
 from __future__ import annotations
 

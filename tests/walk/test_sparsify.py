@@ -25,6 +25,7 @@ from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import LayerRecord
 from dsnot_exp.walk.sparsify import Sparsified, sparsify
 from tests.support.families import build, tokens
+from tests.support.methods import Idle
 from tests.support.walking import GRAM, MOMENTS, Watch, walked
 
 HALF = Unstructured(0.5)
@@ -214,31 +215,9 @@ def test_a_layer_in_skip_keeps_its_initial_mask() -> None:
         assert (record.swaps == 0) == (".self_attn." in layer)
 
 
-@dataclass
-class Draws:
-    """A refiner that changes nothing and notes what its generators draw."""
-
-    needs: Needs = MOMENTS
-    rows: Rows = "independent"
-    skip: list[str] = field(default_factory=list)
-    drawn: list[int] = field(default_factory=list)
-
-    def __call__(
-        self,
-        weight: Tensor,
-        initial: Initial,
-        statistics: InputStatistics,
-        pattern: Pattern,
-        generator: torch.Generator,
-    ) -> Refined:
-        self.drawn.append(int(torch.randint(2**31, (1,), generator=generator)))
-        none = torch.zeros(len(weight))
-        return Refined(initial.mask, none, none, none.int())
-
-
 def test_every_layer_draws_its_own_numbers_which_the_seed_determines() -> None:
     def drawn(seed: int) -> list[int]:
-        sparsify(placed(), IDS, Recipe(HALF, Wanda(), refiner := Draws(), seed=seed))
+        sparsify(placed(), IDS, Recipe(HALF, Wanda(), refiner := Idle(), seed=seed))
         return refiner.drawn
 
     first, other = drawn(0), drawn(1)
@@ -247,7 +226,7 @@ def test_every_layer_draws_its_own_numbers_which_the_seed_determines() -> None:
 
 
 def test_a_refiner_that_changes_a_budget_is_refused() -> None:
-    class Drops(Draws):
+    class Drops(Idle):
         def __call__(self, weight: Tensor, initial: Initial, *rest: Any) -> Refined:
             found = super().__call__(weight, initial, *rest)
             return replace(found, mask=torch.zeros_like(initial.mask))
