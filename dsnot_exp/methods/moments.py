@@ -15,20 +15,18 @@ SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # entries at a time: few for a cache,
 
 
 def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
-    """Mean and scatter of each sequence, (sequences, in), float64; inputs: (sequences, tokens, in).
+    """Mean and scatter of one sequence, (in,) each, float64; inputs: (tokens, in).
 
     varies: compute the scatter exactly even if |mean| >> std. Otherwise it is the sum of squares
-    less
-        the mean's part, which is accurate enough for the norm
+        less the mean's part, which is accurate enough for the norm
     """
-    sequences, _, width = inputs.shape
-    rows = max(1, SLICE[inputs.device.type] // (sequences * width))
+    rows = max(1, SLICE[inputs.device.type] // inputs.shape[1])
     zero = torch.zeros((), dtype=torch.float64, device=inputs.device)
     tokens, mean, scatter = 0, zero, zero
-    for part in inputs.split(rows, 1):
-        length = part.shape[1]
-        center = part.mean(1, keepdim=True, dtype=torch.float32)
-        own = center.squeeze(1).double()
+    for part in inputs.split(rows):
+        length = len(part)
+        center = part.mean(0, dtype=torch.float32)
+        own = center.double()
         if varies:
             around = square_sum(part - center).double()
         else:
@@ -50,10 +48,10 @@ def combined(a: Part, b: Part) -> tuple[Tensor, Tensor]:
 
 
 def square_sum(x: Tensor) -> Tensor:
-    """The sum of squares over the tokens of `x: (sequences, tokens, in)`, float32."""
+    """The sum of squares over the tokens of `x: (tokens, in)`, float32."""
     if x.is_cuda:  # reads half precision as float32, without a copy
-        return torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).square()
-    return x.float().square().sum(1)
+        return torch.linalg.vector_norm(x, dim=0, dtype=torch.float32).square()
+    return x.float().square().sum(0)
 
 
 def spread(inputs: Tensor, count: int) -> Tensor:

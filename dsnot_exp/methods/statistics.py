@@ -77,14 +77,15 @@ class Accumulator:
         self.sample: list[Tensor] | None = [] if Statistic.SAMPLE in needs else None
 
     def update(self, inputs: Tensor, sampled: int = 0) -> None:
-        """Count `inputs: (sequences, tokens, in)`, and keep `sampled` tokens of each sequence."""
-        sequences, length, _ = inputs.shape
-        mean, scatter = moments(inputs, self.varies)
-        within = scatter.sum(0)
-        between = (mean - mean.mean(0)).square().sum(0) * length
-        self.combine(sequences, sequences * length, mean.mean(0), within + between, within)
-        if self.gram is not None:
-            add_gram(self.gram, inputs.flatten(0, 1))
+        """Count `inputs: (sequences, tokens, in)`, and keep `sampled` tokens of each sequence.
+
+        Sequences are added one by one, so that the sums do not depend on the micro-batch.
+        """
+        for sequence in inputs:
+            mean, scatter = moments(sequence, self.varies)
+            self.combine(1, len(sequence), mean, scatter, scatter)
+            if self.gram is not None:
+                add_gram(self.gram, sequence)
         if self.sample is not None:
             self.sample.append(spread(inputs, sampled))
 

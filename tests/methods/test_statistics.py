@@ -47,8 +47,12 @@ def assert_same(found: InputStatistics, expected: InputStatistics) -> None:
 
 def test_batches_of_any_size_count_like_one(generator: torch.Generator) -> None:
     x = torch.randn(7, 11, 5, generator=generator) + torch.linspace(-3, 3, 7).reshape(7, 1, 1)
-    for sizes in ([7], [1] * 7, [3, 4], [2, 2, 2, 1]):
-        assert_same(collect(list(x.split(sizes))).finish(), direct(x))
+    whole = collect([x]).finish()
+    assert_same(whole, direct(x))
+    for sizes in ([1] * 7, [3, 4], [2, 2, 2, 1]):
+        found = collect(list(x.split(sizes))).finish()
+        for name in ("mean", "var", "sequence_var", "norm", "gram"):
+            assert torch.equal(getattr(found, name), getattr(whole, name)), name
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
