@@ -6,7 +6,7 @@ Notation: `weight: (out, in)`, `mask: (out, in)` bool, True = kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -88,6 +88,8 @@ class Refiner(Protocol):
     """A layer's dense weight, initial mask and input statistics -> a better mask.
 
     skip: globs of linears, named inside a block, that keep their initial mask
+
+    A refiner may also have `candidates`, see below.
     """
 
     @property
@@ -105,6 +107,13 @@ class Refiner(Protocol):
         pattern: Pattern,
         generator: torch.Generator,
     ) -> Refined: ...
+
+
+def candidates(refiner: Refiner | None) -> Mapping[str, Refiner]:
+    """The refiners that `refiner` leaves to choose from, by their budget, from small to large. The
+    walk chooses one for every block, on held-out tokens. Empty: `refiner` itself is applied."""
+    found: Mapping[str, Refiner] = getattr(refiner, "candidates", {})
+    return found
 
 
 class Reconstructor(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 import xxhash
 
 from dsnot_exp.utils.files import write_atomically
-from dsnot_exp.walk.record import LayerRecord
+from dsnot_exp.walk.record import Choice, LayerRecord
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class FinishedBlock:
     batch: int
     records: list[LayerRecord]
     notes: dict[str, str]
+    choice: Choice | None
 
     def write(self, path: Path) -> None:
         """Write JSON, preceded by its own digest."""
@@ -36,6 +37,7 @@ class FinishedBlock:
             raise ValueError("its bytes are not those that were written")
         told = json.loads(text)
         told["records"] = [LayerRecord(**record) for record in told["records"]]
+        told["choice"] = None if told["choice"] is None else Choice(**told["choice"])
         return cls(**told)
 
 

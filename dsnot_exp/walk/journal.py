@@ -134,7 +134,9 @@ class Journal:
         masks = write_shard(self._masks(index), solved.masks)
         named_states = {f"{i:06d}": batch for i, batch in enumerate(states)}
         kept = write_shard(self._states(index), named_states)
-        entry = FinishedBlock(weights, masks, kept, size, solved.records, solved.notes)
+        entry = FinishedBlock(
+            weights, masks, kept, size, solved.records, solved.notes, solved.choice
+        )
         self.on_keep()
         entry.write(self._entry(index))
         if index:
@@ -154,7 +156,8 @@ class Journal:
         if not all(self._whole(file, seal, f"block {index}") for file, seal in told.items()):
             return False
         masks = Shards([self._masks(index)])
-        self.solved.append(Solved(entry.records, entry.notes, masks.read(masks.entries)))
+        bits = masks.read(masks.entries)
+        self.solved.append(Solved(entry.records, entry.notes, bits, entry.choice))
         self.placed.restore(index, self._weights(index))
         return True
 

@@ -37,17 +37,32 @@ class LayerRecord:
         return {k: v for k, v in asdict(self).items() if k not in ("weights", "zeros")}
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The refinement budget chosen for a block, and what it was chosen by.
+
+    errors: by budget, the mean over held-out tokens of the squared distance between the outputs of
+        the sparse and of the dense block, relative to the dense output
+    """
+
+    block: str
+    chosen: str
+    errors: dict[str, float]
+
+
 @dataclass
 class Solved:
     """What is known about a block's layers once they are sparse; the weights are in the model.
 
     notes: by layer, where its method had to do something else
     masks: by the layer's name and shape, eight entries per byte
+    choice: of the refinement budget; None if there was none to choose
     """
 
     records: list[LayerRecord] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     masks: dict[str, Tensor] = field(default_factory=dict)
+    choice: Choice | None = None
 
 
 def measure(

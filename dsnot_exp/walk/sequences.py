@@ -39,6 +39,7 @@ class Sequences:
 
     blocks: the name of the list of blocks in the model, and the list
     batches: input ids, (sequences, tokens) each
+    held_out: the last batches of so many sequences do not count for statistics
     remedy: what the error suggests when a single sequence does not fit
     """
 
@@ -51,7 +52,9 @@ class Sequences:
         fetch: Fetch = resident,
         on_halved: Callable[[int], None] = lambda size: None,
         remedy: str = REMEDY,
+        held_out: int = 0,
     ) -> None:
+        self.held_out = held_out
         self.model, self.batches, self.fetch = model, batches, fetch
         self.name, self.blocks = blocks
         device = batches[0].device if batches else torch.device("cpu")
@@ -68,7 +71,8 @@ class Sequences:
 
     @property
     def count(self) -> int:
-        return sum(len(ids) for ids in self.batches)
+        """The sequences that count for statistics."""
+        return sum(len(ids) for ids in self.batches) - self.held_out
 
     def enter(self) -> None:
         """Run the model up to the first block."""
@@ -79,10 +83,14 @@ class Sequences:
 
         self.fitting(begin)
 
-    def at(self, index: int) -> Iterator[tuple[Tensor, Call]]:
-        """The inputs of a block and its other arguments, per micro-batch."""
+    def at(self, index: int, held_out: bool = False) -> Iterator[tuple[Tensor, Call]]:
+        """The inputs of a block and its other arguments, per micro-batch: of the sequences that
+        count for statistics, or of those held out."""
+        before, count = 0, self.count
         for i, call in enumerate(self.calls(index)):
-            yield self.states[i], call
+            if (before >= count) == held_out:
+                yield self.states[i], call
+            before += len(self.batches[i])
 
     @torch.no_grad()
     def propagate(self, index: int, module: nn.Module) -> None:
@@ -132,17 +140,18 @@ def begin(
     storage: Storage = AUTO,
     ranks: Ranks = ALONE,
     remedy: str = REMEDY,
+    held_out: Tensor | None = None,
 ) -> Iterator[Sequences]:
-    """This process's share of `ids: (sequences, tokens)`, before the first block of the model."""
-    batches: list[Tensor] = []
-    if ids is not None:
-        share = ids[ranks.share(len(ids))]
-        batches = [part.to(placed.device) for part in share.split(batch_size)]
+    """This process's share of `ids` and of `held_out`, (sequences, tokens) both, before the first
+    block of the model. No micro-batch mixes the two."""
+    shares = [part[ranks.share(len(part))] for part in (ids, held_out) if part is not None]
+    batches = [part.to(placed.device) for s in shares if len(s) for part in s.split(batch_size)]
+    apart = len(shares[-1]) if held_out is not None else 0
     entries = sum(part.numel() for part in batches) * hidden_size(placed.model.config)
     size = entries * placed.model.dtype.itemsize
     with closing(storage.states(size, placed.device)) as states:
         yield Sequences(
-            placed.model, placed.blocks, batches, states, placed.fetch, _say_halved, remedy
+            placed.model, placed.blocks, batches, states, placed.fetch, _say_halved, remedy, apart
         )
 
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.patterns import Pattern, check_budget, over, packed
-from dsnot_exp.methods.protocols import Initial, Pruner, Refined
+from dsnot_exp.methods.protocols import Initial, Pruner, Refined, Refiner, candidates
 from dsnot_exp.methods.prune.magnitude import Magnitude
 from dsnot_exp.methods.statistics import InputStatistics
-from dsnot_exp.models.linears import is_routed, matches
+from dsnot_exp.models.linears import Linear, is_routed, matches
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.choose import choose
 from dsnot_exp.walk.loop import untimed
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import LayerRecord, Solved, measure
@@ -39,20 +40,34 @@ class BlockSolver:
 
     def __call__(self, view: BlockView) -> Solved:
         solved, statistics = Solved(), view.statistics(self.recipe.needs)
+        to_choose = candidates(self.recipe.refiner)
+        started: dict[str, LayerSolver] = {}
         for name, linear in view.linears.items():
-            layer = f"{view.name}.{name}"
-            self.on_layer(layer)
+            layer = LayerSolver(self, solved, name, f"{view.name}.{name}")
+            self.on_layer(layer.layer)
             # Popped: a Gram matrix is freed after the last linear that uses it.
-            record, sparse, mask = LayerSolver(self, solved, name, layer).solve(
-                linear.weight, statistics.pop(name, None)
-            )
-            if not bool(torch.isfinite(sparse.sum(dtype=torch.float32))):
-                raise RunError(f"{layer}: its weights hold NaN or infinity after pruning")
-            linear.write(sparse)
-            solved.records.append(record)
-            bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
-            solved.masks[f"{layer}{tuple(mask.shape)}"] = bits
+            # Cloned: the candidates are tried in the block itself.
+            weight = linear.weight.clone() if to_choose else linear.weight
+            layer.start(weight, statistics.pop(name, None))
+            if to_choose:
+                started[name] = layer
+            else:
+                self._finish(linear, layer, layer.refine(self.recipe.refiner))
+        if started:
+            solved.choice, refined = choose(view, started, to_choose, self.timed, self.ranks)
+            for name, layer in started.items():
+                self._finish(view.linears[name], layer, refined[name])
         return solved
+
+    def _finish(self, linear: Linear, layer: LayerSolver, refined: Refined | None) -> None:
+        """Reconstruct, write and record a layer."""
+        record, sparse, mask = layer.finish(refined)
+        if not bool(torch.isfinite(sparse.sum(dtype=torch.float32))):
+            raise RunError(f"{layer.layer}: its weights hold NaN or infinity after pruning")
+        linear.write(sparse)
+        layer.solved.records.append(record)
+        bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
+        layer.solved.masks[f"{layer.layer}{tuple(mask.shape)}"] = bits
 
     def note(self, solved: Solved, layer: str, note: str) -> None:
         solved.notes[layer] = note
@@ -77,29 +92,42 @@ class LayerSolver:
         self.ranks = self.block.ranks if self.recipe.rows_independent else ALONE
         self.pattern = over(self.block.patterns[self.layer], self.ranks)
 
-    def solve(
-        self, weight: Tensor, statistics: InputStatistics | None
-    ) -> tuple[LayerRecord, Tensor, Tensor]:
-        """weight: (out, in) -> its record, its sparse weight and its mask, (out, in) both. Each
-        process works on its share of the rows."""
-        ranks, pruner = self.ranks, self.recipe.pruner
-        weight = weight[ranks.share(len(weight))]
+    def start(self, weight: Tensor, statistics: InputStatistics | None) -> None:
+        """Prune `weight: (out, in)` to the initial mask. Each process takes its share of the
+        rows."""
+        pruner = self.recipe.pruner
         if self._starved(statistics):
             statistics, pruner = None, Magnitude(scope="row")
-        initial = self._prune(pruner, weight, statistics)
-        with self.timed("refine"):
-            refined = self._refine(weight, initial, statistics)
-        mask = initial.mask if refined is None else refined.mask
+        self.weight, self.statistics = weight[self.ranks.share(len(weight))], statistics
+        self.initial = initial = self._prune(pruner, self.weight, statistics)
         # A kept weight has its present value, a grown one comes back with its dense value.
         moved = initial.moved
-        present = torch.where(initial.mask, initial.weight, weight) if moved else weight
-        sparse = present.masked_fill(~mask, 0)
+        self.present = (
+            torch.where(initial.mask, initial.weight, self.weight) if moved else self.weight
+        )
+
+    def refine(self, refiner: Refiner | None) -> Refined | None:
+        with self.timed("refine"):
+            return self._refine(refiner, self.weight, self.initial, self.statistics)
+
+    def mask(self, refined: Refined | None) -> Tensor:
+        return self.initial.mask if refined is None else refined.mask
+
+    def sparse(self, refined: Refined | None) -> Tensor:
+        """This process's rows of the sparse weight, before reconstruction."""
+        return self.present.masked_fill(~self.mask(refined), 0)
+
+    def finish(self, refined: Refined | None) -> tuple[LayerRecord, Tensor, Tensor]:
+        """The layer's record, its sparse weight and its mask, (out, in) both."""
+        weight, statistics, ranks = self.weight, self.statistics, self.ranks
+        mask, sparse = self.mask(refined), self.sparse(refined)
         with self.timed("reconstruct"):
             sparse = self.recipe.reconstructor(weight, sparse, mask, statistics)
-        record = LayerRecord(self.layer)
+        record, how = LayerRecord(self.layer), self.recipe.relative_error
         if statistics is not None:
-            how = self.recipe.relative_error
-            record = measure(self.layer, weight, initial, sparse, refined, statistics, how, ranks)
+            record = measure(
+                self.layer, weight, self.initial, sparse, refined, statistics, how, ranks
+            )
         sparse, mask = ranks.concat(sparse), ranks.concat(mask)
         zeros = mask.numel() - int(mask.count_nonzero())
         return replace(record, weights=mask.numel(), zeros=zeros), sparse, mask
@@ -134,9 +162,12 @@ class LayerSolver:
         return initial
 
     def _refine(
-        self, weight: Tensor, initial: Initial, statistics: InputStatistics | None
+        self,
+        refiner: Refiner | None,
+        weight: Tensor,
+        initial: Initial,
+        statistics: InputStatistics | None,
     ) -> Refined | None:
-        refiner = self.recipe.refiner
         if refiner is None or statistics is None:  # None: an expert that saw too few tokens
             return None
         if any(matches(self.name, glob) for glob in refiner.skip):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from dsnot_exp.methods.patterns import Pattern
@@ -21,7 +22,7 @@ from dsnot_exp.walk.hidden_states import AUTO, Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.loop import untimed, walk
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.record import LayerRecord, Solved
+from dsnot_exp.walk.record import Choice, LayerRecord, Solved
 from dsnot_exp.walk.sequences import begin
 from dsnot_exp.walk.solver import BlockSolver
 from dsnot_exp.walk.view import BlockView
@@ -32,10 +33,16 @@ class Sparsified:
     """What is known about a model's layers once they are sparse. The weights are in the model.
 
     notes: by layer, where its method had to do something else
+    choices: of the refinement budget, by block, where it was left to choose
+    batch: calibration sequences per forward; None without calibration
+    dtype: of the model
     """
 
     records: list[LayerRecord] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
+    choices: list[Choice] = field(default_factory=list)
+    batch: int | None = None
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         self._masks = hashlib.sha256()
@@ -49,6 +56,7 @@ class Sparsified:
         """Count a block; blocks are added in the order of the walk."""
         self.records += solved.records
         self.notes |= solved.notes
+        self.choices += [solved.choice] if solved.choice is not None else []
         for name, mask in solved.masks.items():
             self._masks.update(name.encode())
             self._masks.update(mask.numpy().tobytes())
@@ -59,6 +67,7 @@ def sparsify(
     ids: Tensor | None,
     recipe: Recipe,
     *,
+    held_out: Tensor | None = None,
     journal: Journal | None = None,
     storage: Storage = AUTO,
     batch_size: int | None = None,
@@ -71,12 +80,14 @@ def sparsify(
     """Prune and refine every layer of the model, in place.
 
     ids: calibration token ids (sequences, tokens); None where no method needs any
+    held_out: more of them, which count for no statistic: a budget that the refiner leaves open is
+        chosen on them
     journal: of an interrupted walk; the walk resumes after its last finished block
     storage: of hidden states
     batch_size: sequences per forward; None: about 4096 tokens
     on_block, on_layer, on_note: progress; timed: a context per phase
     """
-    sparse = Sparsified()
+    sparse = Sparsified(dtype=placed.model.dtype)
     solver = BlockSolver(recipe, allocation(placed, recipe), ranks, timed, on_layer, on_note)
     for solved in journal.solved if journal is not None else []:
         sparse.add(solved)
@@ -87,8 +98,9 @@ def sparsify(
         return solved
 
     size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
-    with begin(placed, ids, size, storage, ranks) as sequences:
+    with begin(placed, ids, size, storage, ranks, held_out=held_out) as sequences:
         walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)
+        sparse.batch = sequences.size or None
     return sparse
 
 

@@ -49,6 +49,22 @@ class BlockView:
         yield from self.sequences.states
 
     @torch.no_grad()
+    def held_out_outputs(self) -> Tensor:
+        """(sequences, tokens, hidden): what the block, with its present weights, makes of this
+        process's held-out sequences."""
+
+        def run() -> list[Tensor]:
+            at = self.sequences.at(self.index, held_out=True)
+            return [call.replay(self.module, states) for states, call in at]
+
+        outputs = self.sequences.fitting(run)
+        return torch.cat(outputs) if outputs else torch.empty(0, 1, 1, device=self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @torch.no_grad()
     def _collect(self, needs: Needs) -> dict[str, InputStatistics]:
         total = sum(self.ranks.gather(self.sequences.count))
 

@@ -26,7 +26,7 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.record import Solved
+from dsnot_exp.walk.record import LayerRecord, Solved
 from dsnot_exp.walk.solver import BlockSolver, LayerSolver
 from dsnot_exp.walk.view import BlockView
 from tests.support.families import build, tokens
@@ -284,6 +284,14 @@ def test_the_phases_are_timed_and_the_layers_told() -> None:
     assert timed == ["prune", "refine", "reconstruct"] * len(LAYERS)
 
 
+def solve(
+    layer: LayerSolver, weight: torch.Tensor, statistics: InputStatistics | None
+) -> tuple[LayerRecord, torch.Tensor, torch.Tensor]:
+    """The record, the sparse weight and the mask of one layer."""
+    layer.start(weight, statistics)
+    return layer.finish(layer.refine(layer.recipe.refiner))
+
+
 @pytest.mark.parametrize(
     ("tokens_seen", "starved"), [(None, True), (31, True), (32, False), (33, False)]
 )
@@ -297,7 +305,7 @@ def test_an_expert_needs_a_number_of_tokens(tokens_seen: int | None, starved: bo
     if tokens_seen is not None:
         norm = torch.arange(8, 0, -1.0) ** 4
         seen = InputStatistics(2, tokens_seen, ones, ones, ones, norm)
-    record, _, kept = solver.solve(weight, seen)
+    record, _, kept = solve(solver, weight, seen)
     assert (layer in found.notes) == starved
     assert (record.expected_before is None) == starved
     assert torch.equal(kept, HALF.mask(weight.abs())) == starved
@@ -310,7 +318,7 @@ def test_a_starved_expert_is_pruned_row_by_row_and_never_refined(refiner: DSnoT 
     name = "mlp.experts.1.down_proj"
     block, found = BlockSolver(replace(PLAIN, refiner=refiner), {name: HALF}), Solved()
     weight = torch.rand(4, 8) + torch.arange(4.0)[:, None]
-    _, _, kept = LayerSolver(block, found, name, name).solve(weight, None)
+    _, _, kept = solve(LayerSolver(block, found, name, name), weight, None)
     assert kept.sum(1).tolist() == [4] * 4
     assert ("not refined" in found.notes[name]) == (refiner is not None)
 
@@ -318,7 +326,7 @@ def test_a_starved_expert_is_pruned_row_by_row_and_never_refined(refiner: DSnoT 
 def test_an_expert_is_not_starved_where_no_method_asks_for_tokens() -> None:
     name = "mlp.experts.1.down_proj"
     block, found = BlockSolver(Recipe(HALF, Magnitude()), {name: HALF}), Solved()
-    LayerSolver(block, found, name, name).solve(torch.rand(4, 8), None)
+    solve(LayerSolver(block, found, name, name), torch.rand(4, 8), None)
     assert found.notes == {}
 
 
@@ -326,7 +334,7 @@ def test_a_layer_that_is_no_expert_is_never_starved() -> None:
     layer = "model.layers.0.mlp.down_proj"
     found, ones = Solved(), torch.ones(8)
     solver = LayerSolver(BlockSolver(PLAIN, {layer: HALF}), found, "mlp.down_proj", layer)
-    record, _, _ = solver.solve(torch.rand(4, 8), InputStatistics(1, 1, ones, ones, ones, ones))
+    record, _, _ = solve(solver, torch.rand(4, 8), InputStatistics(1, 1, ones, ones, ones, ones))
     assert record.expected_before is not None
     assert found.notes == {}
 
