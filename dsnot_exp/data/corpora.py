@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,10 @@ from dsnot_exp.data.hub import HubFile, hub_file
 from dsnot_exp.tinyworld.language import corpus as tinyworld_corpus
 from dsnot_exp.utils.errors import RequestError
 
-SUFFIXES = (".txt", ".jsonl", ".safetensors")
+TOKENISED = ".safetensors"
+TEXT = (".txt", ".jsonl", ".json")  # or with .gz
+SUFFIXES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), ".parquet", TOKENISED)
+FIELD = "text"  # of a JSON object, or a parquet column
 
 
 @dataclass(frozen=True)
@@ -98,36 +101,29 @@ CORPORA: dict[str, HubCorpus | TinyworldCorpus] = {
 }
 
 
+def suffix_of(name: str) -> str:
+    """What kind of file it is by its name, in lower case: `.txt` of `A.TXT.gz`."""
+    return Path(name.lower().removesuffix(".gz")).suffix
+
+
+def is_tokenised(name: str) -> bool:
+    """Whether a data set is a file of token ids."""
+    return name.lower().endswith(TOKENISED)
+
+
 def refuse_unknown(key: str, name: str) -> None:
     """Raise if `name` is neither a known corpus nor a non-empty file. Does not read the file."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name in CORPORA:
         return
-    if path.suffix not in SUFFIXES:
+    if not name.lower().endswith(SUFFIXES):
         raise RequestError(
             f"{key}={name}: choose from {', '.join(CORPORA)}, or give the path of a "
             f"{', '.join(SUFFIXES)} file"
         )
+    if path.is_dir():
+        raise RequestError(f"{key}={name}: a folder; give the path of a file")
     if not path.is_file():
         raise RequestError(f"{key}={name}: no such file")
     if path.stat().st_size == 0:
         raise RequestError(f"{key}={name}: the file is empty")
-
-
-def read_file(key: str, name: str) -> Corpus:
-    """Read a user's .txt (one text) or .jsonl (one document per line, in the field `text`)."""
-    path = Path(name).expanduser()
-    try:
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{key}={name}: not UTF-8 text (byte {error.start})") from error
-    if path.suffix == ".txt":
-        return Corpus([text], "")
-    lines = [line for line in text.splitlines() if line.strip()]
-    try:
-        documents = [json.loads(line)["text"] for line in lines]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(
-            f'{key}={name}: every line must be JSON with a "text" field ({error!r})'
-        ) from error
-    return Corpus(documents, "\n\n", by_document=True)

@@ -16,14 +16,17 @@ from dsnot_exp.utils.files import write_atomically
 from dsnot_exp.utils.paths import cache
 
 log = logging.getLogger(__name__)
+Tensors = dict[str, Tensor]
 
 
-def cached(key: dict[str, Any], tokenizer: Any, draw: Callable[[], Tensor]) -> Tensor:
-    """Return `draw()`, cached by `key` and tokenizer."""
+def cached(key: dict[str, Any], tokenizer: Any, draw: Callable[[], Tensors]) -> Tensors:
+    """Return `draw()`, cached by `key` and tokenizer. One of the tensors is `input_ids`."""
     whole = json.dumps({**key, "tokenizer": fingerprint(tokenizer)}, sort_keys=True)
     path = cache() / "tokens" / f"{hashlib.sha256(whole.encode()).hexdigest()[:32]}.safetensors"
     try:
-        return load(path.read_bytes())["input_ids"]
+        found = load(path.read_bytes())
+        found["input_ids"]
+        return found
     except FileNotFoundError:
         pass
     except Exception as error:  # damaged file: safetensors has its own exception types
@@ -31,7 +34,8 @@ def cached(key: dict[str, Any], tokenizer: Any, draw: Callable[[], Tensor]) -> T
     tokens = draw()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save({"input_ids": tokens.contiguous()}, {"key": whole}))
+        contiguous = {name: tensor.contiguous() for name, tensor in tokens.items()}
+        write_atomically(path, save(contiguous, {"key": whole}))
     except OSError as error:
         log.warning("cannot write %s (%s); the next run samples these tokens again", path, error)
     return tokens

@@ -1,182 +1,170 @@
-"""Calibration and evaluation tokens, sampled as in the released code.
-
-Released code: github zyxxmu/DSnoT, lib/data.py. The same seed selects the same tokens.
-"""
+"""Calibration and evaluation tokens of a data set, and where they come from."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dsnot_exp.data.corpora import CORPORA, Corpus, TinyworldCorpus, read_file
-from dsnot_exp.data.token_cache import cached
+from dsnot_exp.data.bos import Bos
+from dsnot_exp.data.corpora import FIELD, Corpus, is_tokenised
+from dsnot_exp.data.corpus_text import CorpusText
+from dsnot_exp.data.progress import Phase, unseen
+from dsnot_exp.data.sampling import sample
+from dsnot_exp.data.token_cache import Tensors
+from dsnot_exp.data.token_files import read_rows, split_rows
+from dsnot_exp.data.windows import blocks
 from dsnot_exp.utils.errors import RequestError
 
-MAX_DRAWS = 20_000  # give up after this many short documents (3 % of c4 reach 2048 tokens)
+NO_BOS = Bos()
+COINCIDENCE = 0.05  # of the sequences; if a text holds fewer than are drawn, over a third repeat
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids, (sequences, tokens) int64, and their source."""
+    """Token ids and their source.
+
+    ids: (sequences, seqlen) int64
+    revision: commit on the hub
+    held_out: (sequences, seqlen) int64; further sequences, which `ids` knows nothing of
+    bos: every sequence starts with the BOS token
+    warnings: what the user must know about them, one sentence each
+    """
 
     ids: Tensor
     dataset: str
-    revision: str | None = None  # commit on the hub
+    revision: str | None = None
+    held_out: Tensor | None = None
+    bos: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """All tokens, held-out ones included."""
+        return self.ids.numel() + (0 if self.held_out is None else self.held_out.numel())
+
+    @functools.cached_property
+    def distinct(self) -> int:
+        """How many sequences differ from all others."""
+        return len({hash(row.tobytes()) for row in self.ids.numpy()})
 
     def record(self) -> dict[str, Any]:
         """The entry for result.json."""
-        return {
+        record = {
             "dataset": self.dataset,
             "revision": self.revision,
             "sequences": self.ids.shape[0],
             "seqlen": self.ids.shape[1],
-            "tokens_sha256": hashlib.sha256(self.ids.numpy().tobytes()).hexdigest(),
+            "bos": self.bos,
+            "distinct": self.distinct,
+            "tokens_sha256": _sha256(self.ids),
         }
+        if self.held_out is not None:
+            record["held_out"] = self.held_out.shape[0]
+            record["held_out_sha256"] = _sha256(self.held_out)
+        return record
+
+
+def _sha256(ids: Tensor) -> str:
+    return hashlib.sha256(ids.numpy().tobytes()).hexdigest()
 
 
 def calibration_tokens(
-    dataset: str, samples: int, seqlen: int, seed: int, tokenizer: Any, group: str = "calib"
-) -> Tokens:
-    """`samples` sequences of `seqlen` tokens. `group`: the option group, for error messages."""
-    key = f"{group}.dataset"
-    if dataset.endswith(".safetensors"):
-        rows = _sequences(key, dataset, seqlen)
-        if len(rows) < samples:
-            raise RequestError(
-                f"{key}={dataset}: holds {len(rows)} sequences of {seqlen} tokens, fewer than "
-                f"{group}.samples={samples}"
-            )
-        return Tokens(rows[:samples], dataset)
-
-    def draw(corpus: Corpus) -> Tensor:
-        return sample(corpus, samples, seqlen, seed, tokenizer, f"{key}={dataset}")
-
-    drawn = {"samples": samples, "seqlen": seqlen, "seed": seed}
-    return _from_corpus(key, dataset, True, drawn, tokenizer, draw)
-
-
-def evaluation_tokens(dataset: str, seqlen: int, tokenizer: Any) -> Tokens:
-    """Tokenise the evaluation text once and cut it into blocks of `seqlen`. Drop the tail."""
-    key = "eval.perplexity"
-    if dataset.endswith(".safetensors"):
-        return Tokens(_sequences(key, dataset, seqlen), dataset)
-
-    def cut(corpus: Corpus) -> Tensor:
-        stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
-        count = len(stream) // seqlen
-        if count == 0:
-            raise RequestError(
-                f"{key}={dataset}: has {len(stream)} tokens, shorter than one block of "
-                f"eval.seqlen={seqlen}"
-            )
-        return stream[: count * seqlen].reshape(count, seqlen)[: corpus.evaluated_blocks]
-
-    return _from_corpus(key, dataset, False, {"seqlen": seqlen}, tokenizer, cut)
-
-
-def _from_corpus(
-    key: str,
     dataset: str,
-    calibration: bool,
-    drawn: dict[str, int],
+    samples: int,
+    seqlen: int,
+    seed: int,
     tokenizer: Any,
-    draw: Callable[[Corpus], Tensor],
+    group: str = "calib",
+    *,
+    held_out: int = 0,
+    field: str = FIELD,
+    bos: Bos = NO_BOS,
+    phase: Phase = unseen,
 ) -> Tokens:
-    """Tokens of a corpus. Tokens of hub corpora are cached by commit and tokenizer."""
-    known = CORPORA.get(dataset)
-    if known is None:
-        return Tokens(draw(read_file(key, dataset)), dataset)
-    if isinstance(known, TinyworldCorpus):
-        return Tokens(draw(known.read(calibration)), dataset)
-    file = known.file(calibration)
-    source = {"repository": file.repository, "file": file.name, "commit": file.commit}
-    ids = cached({**source, **drawn}, tokenizer, lambda: draw(known.read(file, calibration)))
-    return Tokens(ids, dataset, file.commit)
+    """`samples` sequences of `seqlen` tokens, and `held_out` further ones, which change nothing in
+    the `samples`.
 
-
-def sample(
-    corpus: Corpus, samples: int, seqlen: int, seed: int, tokenizer: Any, what: str
-) -> Tensor:
-    """Calibration tokens, (samples, seqlen), sampled as in the released code."""
-    rng = random.Random(seed)
-    if corpus.by_document:
-        return _by_document(corpus, samples, seqlen, rng, tokenizer, what)
-    stream = tokenize(tokenizer, corpus.join.join(corpus.documents))
-    if len(stream) < seqlen:
-        raise RequestError(
-            f"{what}: has {len(stream)} tokens, shorter than one sequence of "
-            f"{_group(what)}.seqlen={seqlen}"
-        )
-    starts = [rng.randint(0, max(0, len(stream) - seqlen - 1)) for _ in range(samples)]
-    return torch.stack([stream[start : start + seqlen] for start in starts])
-
-
-def _group(what: str) -> str:
-    """`finetune.dataset=c4` -> `finetune`"""
-    return what.partition(".")[0]
-
-
-def tokenize(tokenizer: Any, text: str) -> Tensor:
-    """Token ids, (tokens,), with the special tokens that the tokenizer adds by default."""
-    return torch.tensor(tokenizer(text, verbose=False)["input_ids"], dtype=torch.int64)
-
-
-def _by_document(
-    corpus: Corpus, samples: int, seqlen: int, rng: random.Random, tokenizer: Any, what: str
-) -> Tensor:
-    """Draw a document, redraw while it is no longer than a sequence, then draw an offset."""
-    drawn: list[Tensor] = []
-    short: dict[int, int] = {}  # lengths of documents already found too short
-    for _ in range(samples):
-        for _ in range(MAX_DRAWS):
-            index = rng.randint(0, len(corpus.documents) - 1)
-            if index in short:
-                continue
-            tokens = tokenize(tokenizer, corpus.documents[index])
-            if len(tokens) > seqlen:
-                break
-            short[index] = len(tokens)
-        else:
-            raise RequestError(
-                f"{what}: {MAX_DRAWS} documents drawn, none longer than one sequence of "
-                f"{_group(what)}.seqlen={seqlen} (the longest has {max(short.values())} tokens); "
-                "lower it, or choose a corpus with longer documents"
-            )
-        start = rng.randint(0, len(tokens) - seqlen - 1)
-        drawn.append(tokens[start : start + seqlen])
-    return torch.stack(drawn)
-
-
-def _sequences(key: str, path: str, seqlen: int) -> Tensor:
-    """Read a tokenised file with `input_ids: (tokens,)` or `(sequences, tokens)`.
-
-    Each row is cut into sequences of `seqlen`; its tail is dropped.
+    group: the option group, for error messages
+    field: the field or column of the user's files that holds the text
     """
-    try:
-        tensors = load_file(Path(path).expanduser())
-    except (SafetensorError, OSError) as error:
-        raise RequestError(f"{key}={path}: not a readable .safetensors file ({error})") from error
-    if "input_ids" not in tensors:
-        raise RequestError(f"{key}={path}: has no tensor input_ids, only {', '.join(tensors)}")
-    ids = tensors["input_ids"].to(torch.int64)
-    if ids.dim() == 1:
-        ids = ids.unsqueeze(0)
-    per_row = ids.shape[1] // seqlen
-    if ids.numel() == 0 or per_row == 0:
-        raise RequestError(
-            f"{key}={path}: its rows have {ids.shape[1]} tokens, shorter than one sequence of "
-            f"{seqlen}"
+    what = f"{group}.dataset={dataset}"
+    if is_tokenised(dataset):
+        ids, others, warnings = split_rows(
+            what, read_rows(what, dataset, seqlen), samples, held_out
         )
-    return ids[:, : per_row * seqlen].reshape(-1, seqlen)
+        starts, more = bos.of_rows(ids, what)
+        return _with_warnings(Tokens(ids, dataset, None, others, starts), warnings + more, group)
+
+    def draw(corpus: Corpus) -> Tensors:
+        drawn = sample(corpus, samples, seqlen, seed, tokenizer, what, held_out, bos.first, phase)
+        if drawn.held_out is None:
+            return {"input_ids": drawn.ids}
+        overlap = torch.tensor([drawn.overlap])
+        return {"input_ids": drawn.ids, "held_out": drawn.held_out, "overlap": overlap}
+
+    key = {"samples": samples, "seqlen": seqlen, "seed": seed}
+    key |= {"held_out": held_out} if held_out else {}
+    text = CorpusText(what, dataset, True, field)
+    found, revision = text.tokens(key, bos.first, tokenizer, draw)
+    warnings = bos.warnings
+    if "overlap" in found and bool(found["overlap"].any()):
+        warnings += (
+            f"{group}.held_out={held_out}: {dataset} has no text beside the {samples} sequences of "
+            f"{group}.samples, so held-out sequences overlap them; lower {group}.samples",
+        )
+    tokens = Tokens(
+        found["input_ids"], dataset, revision, found.get("held_out"), bos.first is not None
+    )
+    return _with_warnings(tokens, warnings, group)
+
+
+def _with_warnings(tokens: Tokens, warnings: tuple[str, ...], group: str) -> Tokens:
+    """`tokens` with these warnings, and one if more sequences repeat others than by coincidence."""
+    count = len(tokens.ids)
+    if tokens.distinct < (1 - COINCIDENCE) * count:
+        warnings += (
+            f"{group}.samples={count}: only {tokens.distinct} of the sequences from "
+            f"{tokens.dataset} are distinct; lower it, or choose a larger data set",
+        )
+    return dataclasses.replace(tokens, warnings=warnings)
+
+
+def evaluation_tokens(
+    dataset: str,
+    seqlen: int,
+    tokenizer: Any,
+    *,
+    field: str = FIELD,
+    bos: Bos = NO_BOS,
+    phase: Phase = unseen,
+) -> Tokens:
+    """Tokenise the evaluation text once and cut it into blocks of `seqlen`. Drop the tail.
+
+    With BOS, a block is BOS and `seqlen` - 1 tokens of text.
+    """
+    what = f"eval.perplexity={dataset}"
+    if is_tokenised(dataset):
+        rows = read_rows(what, dataset, seqlen)
+        starts, warnings = bos.of_rows(rows, what)
+        return Tokens(rows, dataset, bos=starts, warnings=warnings)
+
+    def cut(corpus: Corpus) -> Tensors:
+        with phase("tokenise", 1, what) as steps:
+            found = blocks(corpus, seqlen, tokenizer, what, bos.first)
+            steps.advance()
+        return {"input_ids": found}
+
+    text = CorpusText(what, dataset, False, field)
+    found, revision = text.tokens({"seqlen": seqlen}, bos.first, tokenizer, cut)
+    return Tokens(
+        found["input_ids"], dataset, revision, bos=bos.first is not None, warnings=bos.warnings
+    )
 
 
 def refuse_foreign_tokens(key: str, tokens: Tensor, vocabulary: int) -> None:

@@ -27,10 +27,20 @@ class ProgressLM(HFLM):
     """lm-eval's model wrapper. Reports the number of requests and every answered request."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, begin: Progress, advance: Progress
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int,
+        begin: Progress,
+        advance: Progress,
+        bos: bool | None = None,
     ) -> None:
         # Copy: lm-eval adds a padding token, which the saved tokenizer must not have.
-        super().__init__(model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size)
+        tokenizer = copy.deepcopy(tokenizer)
+        if bos and not _starts_with_bos(tokenizer):
+            tokenizer.add_bos_token = True
+            tokenizer.update_post_processor()
+        super().__init__(model, tokenizer=tokenizer, batch_size=batch_size, add_bos_token=bos)
         self.begin = begin
         self.cache_hook = _ProgressHook(advance)
 
@@ -66,11 +76,13 @@ def zero_shot(
     batch_size: int | None,
     begin: Progress = lambda total: None,
     advance: Progress = lambda steps: None,
+    bos: bool | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Evaluate one loaded task, group or tag.
 
+    bos: whether requests start with the BOS token; None: as the tokenizer does
     Returns, for each task in it: name -> {acc, acc_stderr, acc_norm, acc_norm_stderr, version,
-    items, num_fewshot}.
+    items, num_fewshot, bos}.
     """
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     for one in task["tasks"].values():
@@ -80,12 +92,17 @@ def zero_shot(
     torch.manual_seed(SEEDS["torch"])
 
     def run(size: int) -> Any:
-        lm = ProgressLM(model, tokenizer, size, begin, advance)
+        lm = ProgressLM(model, tokenizer, size, begin, advance, bos)
         return evaluate(lm=lm, task_dict=task, limit=limit, log_samples=False)
 
     with silent_stderr():
         answers = halve_on_out_of_memory(batch_size or BATCH, run, REMEDY)
-    return {name: _values(answers, name) for name in answers["results"]}
+    starts = _starts_with_bos(tokenizer) if bos is None else bos
+    return {name: _values(answers, name, starts) for name in answers["results"]}
+
+
+def _starts_with_bos(tokenizer: Any) -> bool:
+    return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])
 
 
 def _set_examples(task: Any, num_fewshot: int | None) -> None:
@@ -98,7 +115,7 @@ def _set_examples(task: Any, num_fewshot: int | None) -> None:
     task.set_fewshot_seed(seed=SEEDS["fewshot"])
 
 
-def _values(answers: dict[str, Any], name: str) -> dict[str, Any]:
+def _values(answers: dict[str, Any], name: str, bos: bool) -> dict[str, Any]:
     """The metrics of one task, with `acc,none` renamed to `acc`, and its version and counts."""
     metrics = {
         key.split(",")[0]: value
@@ -110,4 +127,5 @@ def _values(answers: dict[str, Any], name: str) -> dict[str, Any]:
         "version": answers["versions"].get(name),
         "items": answers["n-samples"].get(name, {}).get("effective"),
         "num_fewshot": answers["n-shot"].get(name),
+        "bos": bos,
     }

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dsnot_exp.data.corpora import CORPORA, TinyworldCorpus, read_file, refuse_unknown
+from dsnot_exp.data.corpora import CORPORA, TinyworldCorpus, refuse_unknown
+from dsnot_exp.data.text_files import read_file
 from dsnot_exp.data.tokens import Tokens, evaluation_tokens
 from dsnot_exp.utils.errors import RequestError
 
@@ -53,16 +54,16 @@ def test_a_path_may_begin_at_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.txt").write_text("abc")
     refuse_unknown("calib.dataset", "~/a.txt")
-    assert read_file("calib.dataset", "~/a.txt").documents == ["abc"]
+    assert read_file("calib.dataset=~/a.txt", "~/a.txt").documents == ["abc"]
 
 
 def test_a_text_is_one_stream_and_lines_are_documents(tmp_path: Path) -> None:
     text, lines = tmp_path / "a.txt", tmp_path / "a.jsonl"
     text.write_text("one\n\ntwo")
     lines.write_text('{"text": "one"}\n\n  \n{"text": "two", "url": "x"}\n')
-    found = read_file("k", str(text))
+    found = read_file("k=a", str(text))
     assert (found.documents, found.by_document) == (["one\n\ntwo"], False)
-    found = read_file("k", str(lines))
+    found = read_file("k=a", str(lines))
     assert (found.documents, found.by_document) == (["one", "two"], True)
     for path in (text, lines):  # one text of eight tokens, however it is stored
         ids = evaluation_tokens(str(path), 8, characters).ids
@@ -73,8 +74,8 @@ def test_a_text_is_one_stream_and_lines_are_documents(tmp_path: Path) -> None:
 def test_a_line_without_a_text_is_refused(line: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"text": "fine"}}\n{line}\n')
-    with pytest.raises(RequestError, match=f"k={path}"):
-        read_file("k", str(path))
+    with pytest.raises(RequestError, match=r"^k=a: line 2"):
+        read_file("k=a", str(path))
 
 
 def test_an_evaluation_text_shorter_than_one_block_is_refused(tmp_path: Path) -> None:
@@ -106,6 +107,8 @@ def test_the_record_of_tokens_says_which_they_are() -> None:
         "revision": "abc",
         "sequences": 2,
         "seqlen": 3,
+        "bos": False,
+        "distinct": 2,
         "tokens_sha256": digest,
     }
     assert Tokens(ids + 1, "c4").record()["tokens_sha256"] != digest

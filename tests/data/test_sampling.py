@@ -1,9 +1,9 @@
-"""The papers' protocol: the released sampler once more, slow and obvious, and what a corpus is."""
+"""The papers' protocol, compared with the released sampler, and what a corpus is."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,45 +12,16 @@ import pytest
 
 from dsnot_exp.data import corpora
 from dsnot_exp.data.corpora import CORPORA, Corpus
-from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, sample
+from dsnot_exp.data.sampling import sample
+from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens
 from dsnot_exp.utils.errors import RequestError
-
-Rows = list[list[int]]
-
-
-def characters(text: str, verbose: bool = True) -> dict[str, list[int]]:
-    """One token per character."""
-    return {"input_ids": [ord(c) for c in text]}
-
-
-def released_by_document(texts: Sequence[str], samples: int, seqlen: int, seed: int) -> Rows:
-    """lib/data.py, get_c4: the loop as it stands there, for one token per character."""
-    random.seed(seed)
-    rows = []
-    for _ in range(samples):
-        while True:
-            i = random.randint(0, len(texts) - 1)
-            ids = [ord(c) for c in texts[i]]
-            if len(ids) > seqlen:
-                break
-        i = random.randint(0, len(ids) - seqlen - 1)
-        rows.append(ids[i : i + seqlen])
-    return rows
-
-
-def released_from_stream(text: str, samples: int, seqlen: int, seed: int) -> Rows:
-    """lib/data.py, get_wikitext2 and get_ptb."""
-    random.seed(seed)
-    rows = []
-    for _ in range(samples):
-        i = random.randint(0, len(text) - seqlen - 1)
-        rows.append([ord(c) for c in text[i : i + seqlen]])
-    return rows
-
-
-def text_of(length: int, start: int = 0) -> str:
-    """No two tokens of it are the same, so that a sequence tells where it was cut."""
-    return "".join(chr(0x4E00 + start + place) for place in range(length))
+from tests.support.texts import (
+    Rows,
+    characters,
+    released_by_document,
+    released_from_stream,
+    text_of,
+)
 
 
 @pytest.fixture
@@ -67,7 +38,7 @@ def test_documents_around_the_length_of_a_sequence_are_drawn_as_released(seed: i
     lengths = [7, 8, 9, 10, 11, 12, 3, 16, 17, 40]
     texts = [text_of(length, 100 * place) for place, length in enumerate(lengths)]
     found = sample(Corpus(texts, "", by_document=True), 12, 8, seed, characters, "calib.dataset=c4")
-    assert found.tolist() == released_by_document(texts, 12, 8, seed)
+    assert found.ids.tolist() == released_by_document(texts, 12, 8, seed)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +48,7 @@ def test_documents_around_the_length_of_a_sequence_are_drawn_as_released(seed: i
 def test_no_document_is_read_to_its_last_token(length: int, starts: set[int]) -> None:
     corpus = Corpus([text_of(length), text_of(8, 500)], "", by_document=True)
     found = sample(corpus, 60, 8, 1, characters, "calib.dataset=c4")
-    assert {row[0] - 0x4E00 for row in found.tolist()} == starts
+    assert {row[0] - 0x4E00 for row in found.ids.tolist()} == starts
 
 
 @pytest.mark.usefixtures("_global_generator")
@@ -86,7 +57,7 @@ def test_no_document_is_read_to_its_last_token(length: int, starts: set[int]) ->
 def test_streams_of_any_length_are_drawn_as_released(seed: int, length: int) -> None:
     text = text_of(length)
     found = sample(Corpus([text[:5], text[5:]], ""), 20, 8, seed, characters, "calib.dataset=ptb")
-    assert found.tolist() == released_from_stream(text, 20, 8, seed)
+    assert found.ids.tolist() == released_from_stream(text, 20, 8, seed)
 
 
 @dataclass
@@ -302,16 +273,4 @@ def test_a_stream_shorter_than_a_sequence_names_the_option_to_lower(group: str) 
     corpus = Corpus([text_of(7)], "")
     with pytest.raises(RequestError, match=rf"^{group}\.dataset=a.*{group}\.seqlen=8"):
         sample(corpus, 1, 8, 0, characters, f"{group}.dataset=a")
-    assert sample(corpus, 2, 7, 0, characters, "calib.dataset=a").shape == (2, 7)
-
-
-def test_a_document_that_is_too_short_is_tokenised_once() -> None:
-    texts, counted = [text_of(3, 100 * number) for number in range(8)] + [text_of(9, 900)], []
-
-    def counting(text: str, verbose: bool = True) -> dict[str, list[int]]:
-        counted.append(text)
-        return characters(text)
-
-    sample(Corpus(texts, "", by_document=True), 20, 8, 0, counting, "calib.dataset=c4")
-    short = [text for text in counted if len(text) == 3]
-    assert len(short) == len(set(short)) > 1
+    assert sample(corpus, 2, 7, 0, characters, "calib.dataset=a").ids.shape == (2, 7)

@@ -1,0 +1,97 @@
+"""Loads the tokens of a run: for calibration, fine-tuning and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dsnot_exp.data.bos import Bos, bos_of
+from dsnot_exp.data.progress import Phase
+from dsnot_exp.data.tokens import (
+    Tokens,
+    calibration_tokens,
+    evaluation_tokens,
+    refuse_foreign_tokens,
+)
+from dsnot_exp.run.plan import Plan
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the tokens of a run depend on.
+
+    model: the model's configuration
+    tokenizer: None if every data set is tokenised
+    phase: shows progress
+    """
+
+    plan: Plan
+    model: Any
+    tokenizer: Any
+    phase: Phase
+
+    def bos(self, group: str) -> Bos:
+        """`group`: calib or eval"""
+        asked = getattr(self.plan.config, group).bos
+        return bos_of(f"{group}.bos", asked, self.model, self.tokenizer)
+
+    def calibration(self) -> Tokens | None:
+        """None if no method needs it."""
+        if not self.plan.needs_calibration:
+            return None
+        calib = self.plan.config.calib
+        assert calib.seqlen is not None
+        tokens = calibration_tokens(
+            calib.dataset,
+            calib.samples,
+            calib.seqlen,
+            self.plan.config.seed,
+            self.tokenizer,
+            held_out=self.plan.held_out,
+            field=calib.field,
+            bos=self.bos("calib"),
+            phase=self.phase,
+        )
+        return self._known(f"calib.dataset={calib.dataset}", tokens)
+
+    def finetuning(self) -> Tokens | None:
+        options = self.plan.finetuner
+        if options is None:
+            return None
+        assert options.seqlen is not None
+        tokens = calibration_tokens(
+            options.dataset,
+            options.sequences,
+            options.seqlen,
+            self.plan.config.seed,
+            self.tokenizer,
+            "finetune",
+            field=self.plan.config.calib.field,
+            bos=self.bos("calib"),
+            phase=self.phase,
+        )
+        return self._known(f"finetune.dataset={options.dataset}", tokens)
+
+    def evaluation(self) -> dict[str, Tokens]:
+        evaluation = self.plan.config.eval
+        assert evaluation.seqlen is not None
+        texts: dict[str, Tokens] = {}
+        for name in evaluation.perplexity:
+            tokens = evaluation_tokens(
+                name,
+                evaluation.seqlen,
+                self.tokenizer,
+                field=evaluation.field,
+                bos=self.bos("eval"),
+                phase=self.phase,
+            )
+            texts[name] = self._known(f"eval.perplexity={name}", tokens)
+        return texts
+
+    def _known(self, key: str, tokens: Tokens) -> Tokens:
+        """`tokens`, if the model's vocabulary contains them."""
+        vocabulary = self.model.get_text_config().vocab_size
+        for ids in (tokens.ids, tokens.held_out):
+            if ids is not None:
+                refuse_foreign_tokens(key, ids, vocabulary)
+        return tokens
