@@ -23,33 +23,11 @@ from transformers.core_model_loading import (
     revert_weight_conversion,
 )
 from transformers.modeling_utils import LoadStateDictConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
-from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from dsnot_exp.models.loading import TORCH_DTYPES
 from dsnot_exp.models.shards import Shards, size_in
 from dsnot_exp.models.source import Source
-from dsnot_exp.utils.errors import RunError, first_line
-
-
-def shard_files(source: Source) -> list[Path] | None:
-    """The model's safetensors files, downloaded if needed; None if it has none."""
-    where = {"revision": source.revision, "local_files_only": source.local_files_only}
-    quiet = {
-        "_raise_exceptions_for_missing_entries": False,
-        "_raise_exceptions_for_connection_errors": False,
-    }
-    try:
-        index = cached_file(source.path, SAFE_WEIGHTS_INDEX_NAME, **where, **quiet)
-        if index is not None:
-            files, _ = get_checkpoint_shard_files(source.path, index, **where)
-            return sorted({Path(file) for file in files})
-        single = cached_file(source.path, SAFE_WEIGHTS_NAME, **where, **quiet)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"model.path={source.path}: cannot read its checkpoint ({first_line(error)})"
-        ) from error
-    return None if single is None else [Path(single)]
+from dsnot_exp.utils.errors import RunError
 
 
 class Checkpoint:
@@ -57,6 +35,7 @@ class Checkpoint:
 
     around: keys of the tensors outside the blocks
     inside: for each block, the keys of its tensors
+    bare: whether the keys lack the prefix of the whole model, as those of a base model do
     """
 
     def __init__(self, files: list[Path], model: Any, blocks: tuple[str, nn.ModuleList]) -> None:
@@ -75,9 +54,13 @@ class Checkpoint:
             if target not in known and key in known:
                 target = key
             block = re.match(rf"{re.escape(name)}\.(\d+)\.", target)
-            if target not in known:  # buffers saved by older versions
+            if target not in known:  # `report` names what the model has no use for
                 continue
             (self.around if block is None else self.inside[int(block[1])]).append(key)
+        start = f"{prefix}."
+        self.bare = name.startswith(start) and not any(
+            key.startswith(start) for keys in self.inside for key in keys
+        )
 
     def load(self, tensors: dict[str, Tensor], device: torch.device) -> None:
         """Load tensors with the checkpoint's names into the model."""
@@ -103,6 +86,9 @@ class Checkpoint:
     def revert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Convert tensors of the model to the checkpoint's names and layout."""
         reverted: dict[str, Tensor] = revert_weight_conversion(self.model, tensors)
+        if self.bare:
+            start = f"{self.model.base_model_prefix}."
+            return {key.removeprefix(start): tensor for key, tensor in reverted.items()}
         return reverted
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,13 +15,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from dsnot_exp.models import gguf
+from dsnot_exp.models.intact import refuse_broken, tokenizer_files
+from dsnot_exp.models.report import Report, from_transformers, refuse_incomplete
 from dsnot_exp.models.source import Source
 from dsnot_exp.utils.errors import RequestError, RunError, first_line
+from dsnot_exp.utils.quiet import silent_stderr
 
 # Otherwise transformers asks a web service to convert repositories that only have pickle files.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DTYPES = ("auto", *TORCH_DTYPES)
 MEMORY_SHARE = 0.6  # share of free memory that a model's weights may use
 
 
@@ -27,20 +32,37 @@ def load_config(source: Source) -> Any:
     """The model's configuration, without its weights."""
     try:
         return AutoConfig.from_pretrained(**source.arguments())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, struct.error) as error:
+        if source.gguf is not None:
+            gguf.refuse_unreadable(source.place, error)
         raise RequestError(
-            f"model.path={source.path}: transformers does not know this model ({_line(error)})"
+            f"model.path={source.place}: transformers does not know this model ({_line(error)})"
         ) from error
 
 
-def load_tokenizer(source: Source) -> Any:
+def refuse_broken_tokenizer(source: Source) -> None:
+    """Raise if a file of a local model's tokenizer is empty or a git-lfs pointer."""
+    if source.revision is None and source.gguf is None:
+        for file in tokenizer_files(Path(source.path)):
+            refuse_broken(source.path, file)
+
+
+def load_tokenizer(source: Source, rows: int | None = None) -> Any:
+    """rows: entries of the model's vocabulary; raises if the tokenizer has more"""
     try:
-        return AutoTokenizer.from_pretrained(**source.arguments())
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(**source.arguments())
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
         raise RequestError(
-            f"model.path={source.path}: cannot load its tokenizer ({_line(error)}); use "
+            f"model.path={source.place}: cannot load its tokenizer ({_line(error)}); use "
             "tokenised .safetensors files for calib.dataset and eval.perplexity, and no eval.tasks"
         ) from error
+    # Added tokens may lie beyond the embeddings: Gemma 3's image token does.
+    if rows is not None and tokenizer.vocab_size > rows:
+        raise RequestError(
+            f"model.path={source.place}: its tokenizer has {tokenizer.vocab_size} entries and the "
+            f"model's vocabulary {rows}; take the tokenizer that belongs to this model"
+        )
+    return tokenizer
 
 
 def skeleton(source: Source, config: Any) -> Any:
@@ -50,25 +72,38 @@ def skeleton(source: Source, config: Any) -> Any:
             return AutoModelForCausalLM.from_config(
                 config, trust_remote_code=source.trust_remote_code
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
             raise RequestError(
-                f"model.path={source.path}: not a causal language model ({_line(error)})"
+                f"model.path={source.place}: not a causal language model ({_line(error)})"
             ) from error
 
 
-def load_model(source: Source, dtype: str, use_safetensors: bool) -> Any:
-    """The causal language model in memory, in evaluation mode."""
+def load_model(source: Source, dtype: str, use_safetensors: bool) -> tuple[Any, Report]:
+    """The causal language model in memory, in evaluation mode, and the report of its loading."""
+    packed = source.gguf is not None
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            **source.arguments(), dtype=dtype, use_safetensors=use_safetensors
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        with silent_stderr() if packed else nullcontext():  # it shows a progress bar
+            model, info = AutoModelForCausalLM.from_pretrained(
+                **source.arguments(),
+                **(gguf.dequantised() if packed else {}),
+                dtype=dtype,
+                use_safetensors=use_safetensors,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # otherwise it raises before its report can be read
+            )
+    except Exception as error:  # the type depends on the format and on what is broken
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            raise
         raise RunError(
-            f"model.path={source.path}: cannot load the model ({_line(error)})"
+            f"model.path={source.place}: cannot load the model ({_line(error)})"
         ) from error
+    report = from_transformers(model, info)
+    refuse_incomplete(source.place, report)
+    if packed:
+        gguf.forget_quantisation(model)
     model.eval().requires_grad_(False)
     refuse_nonfinite_weights(model)
-    return model
+    return model, report
 
 
 @contextmanager

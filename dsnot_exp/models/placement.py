@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnot_exp.models.linears import linears
+from dsnot_exp.models.report import UNKNOWN, Report
 from dsnot_exp.models.shards import Shards
 
 RESERVE = 2 << 30  # bytes of device memory left for activations
@@ -24,6 +25,7 @@ class Placed:
 
     whole: all weights are on the device. Otherwise the blocks are kept in memory and moved to the
         device one at a time; only the embeddings, the norm and the head stay on the device.
+    loaded: what the checkpoint had of the model
     """
 
     model: Any
@@ -31,6 +33,7 @@ class Placed:
     device: torch.device
     whole: bool = True
     dense: Sequence[str] = ()
+    loaded: Report = UNKNOWN
 
     @contextmanager
     def fetch(self, block: nn.Module) -> Iterator[nn.Module]:
@@ -79,12 +82,13 @@ def place(
     blocks: tuple[str, nn.ModuleList],
     device: torch.device,
     dense: Sequence[str] = (),
+    loaded: Report = UNKNOWN,
 ) -> Placed:
     """Move the model to `device`. If it does not fit, leave its blocks in memory."""
     if device.type == "cpu" or weight_bytes(model) + RESERVE < torch.cuda.mem_get_info(device)[0]:
-        return Placed(model.to(device), blocks, device, dense=dense)
+        return Placed(model.to(device), blocks, device, dense=dense, loaded=loaded)
     move_all_but(blocks[1], model, device)
-    return Placed(model, blocks, device, whole=False, dense=dense)
+    return Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)
 
 
 def weight_bytes(model: nn.Module) -> int:

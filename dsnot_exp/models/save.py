@@ -13,26 +13,36 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, shard_name, size_in, write_shard
+from dsnot_exp.models.sparse_record import NAME as RECORD
+from dsnot_exp.models.sparse_record import write_record
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.utils.files import write_atomically, writing_state
 
+KEPT = (".json", ".safetensors")  # what a folder needs to be loaded; the tokenizer is saved apart
 
-def save_model(model: Placed, tokenizer: Any, place: Path) -> None:
+
+def save_model(
+    model: Placed, tokenizer: Any, place: Path, record: dict[str, Any] | None = None
+) -> None:
     """Write a temporary folder beside `place` and rename it, so that an interrupted save leaves
-    nothing that looks finished. Shards of a streamed model are on the same disk: hard-link them."""
+    nothing that looks finished.
+
+    record: how the model was made sparse; None for a dense model
+    """
     folder, name = place.parent, place.name
     for left in folder.glob(f".{name}.*"):  # left by a run that was killed while saving
         shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
         if isinstance(model, Streamed):
-            for file in Path(model.source.path).iterdir():
-                os.link(file, temporary / file.name)
+            _collect(Path(model.source.path), temporary)
         else:
             model.model.save_pretrained(temporary, safe_serialization=True)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
+        if record is not None:
+            write_record(temporary, record)
         temporary.chmod(0o755)  # mkdtemp and safetensors deny access to other users
         for file in temporary.iterdir():
             file.chmod(0o644)
@@ -43,6 +53,17 @@ def save_model(model: Placed, tokenizer: Any, place: Path) -> None:
         raise RunError(f"{place}: cannot save the sparse model ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _collect(source: Path, target: Path) -> None:
+    """Bring the files of a streamed model into `target`. Those that the run wrote are linked, since
+    they are on the same disk; a checkpoint that others own is copied."""
+    ours = target.parent in source.parents
+    for file in source.iterdir():
+        if ours:
+            os.link(file, target / file.name)
+        elif file.suffix in KEPT and file.name != RECORD:
+            shutil.copyfile(file, target / file.name)
 
 
 def complete_folder(model: Streamed, folder: Path) -> None:

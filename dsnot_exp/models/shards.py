@@ -67,23 +67,36 @@ class Shards:
 
 
 def _entries(file: Path) -> dict[str, TensorInfo]:
-    """The header of `file`. Raises OSError if it is not a safetensors file or is truncated."""
+    """The header of `file`. Raises OSError if it is not a safetensors file, is truncated, or holds
+    a dtype that is none of the usual ones."""
     try:
         with file.open("rb") as opened:
             size = struct.unpack("<Q", opened.read(8))[0]
             header: dict[str, Any] = json.loads(opened.read(size))
         header.pop("__metadata__", None)
-        entries = {}
-        for name, info in header.items():
-            begin, end = info["data_offsets"]
-            shape, dtype = tuple(info["shape"]), DTYPES[info["dtype"]]
-            entries[name] = TensorInfo(file, dtype, shape, 8 + size + begin, end - begin)
-    except (ValueError, KeyError, TypeError, struct.error, MemoryError) as error:
-        raise OSError(f"{file}: not a safetensors file ({error!r})") from error
+        entries = {name: _entry(file, name, info, 8 + size) for name, info in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error, MemoryError) as error:
+        raise OSError(f"{file}: not a safetensors file ({error!r}); download it again") from error
     last = max((entry.start + entry.length for entry in entries.values()), default=0)
     if file.stat().st_size < last:
-        raise OSError(f"{file}: truncated, {file.stat().st_size} of {last} bytes")
+        raise OSError(
+            f"{file}: truncated, {file.stat().st_size} of {last} bytes; download it again"
+        )
     return entries
+
+
+def _entry(file: Path, name: str, info: dict[str, Any], origin: int) -> TensorInfo:
+    """origin: the offset in the file from which the header counts"""
+    (begin, end), shape, code = info["data_offsets"], tuple(info["shape"]), info["dtype"]
+    if code not in DTYPES:
+        raise OSError(
+            f"{file}: the tensor {name} is stored as {code}, a dtype of quantised checkpoints; "
+            "prune the unquantised model"
+        )
+    dtype = DTYPES[code]
+    if end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has {end - begin} bytes for the shape {shape}")
+    return TensorInfo(file, dtype, shape, origin + begin, end - begin)
 
 
 def _place(entry: TensorInfo) -> tuple[str, int]:

@@ -1,30 +1,20 @@
-"""Locate a model before it is loaded: the bundled model, a folder, or the hub."""
+"""Locate a model before it is loaded: the bundled model, a folder, a .gguf file, or the hub."""
 
 from __future__ import annotations
 
-import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from dsnot_exp import tinyworld
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.utils.errors import RequestError, RunError
+from dsnot_exp.models import gguf, hub
+from dsnot_exp.models.formats import ADAPTER, refuse_adapter, refuse_quantised
+from dsnot_exp.models.intact import read_json
+from dsnot_exp.utils.errors import RequestError
 
-log = logging.getLogger(__name__)
-TIMEOUT_S = 20
+CONFIG = "config.json"
+SAFETENSORS = (".safetensors", ".safetensors.index.json")
 
 
 @dataclass(frozen=True)
@@ -35,6 +25,12 @@ class Source:
     revision: str | None = None  # the commit on the hub; None for a folder
     local_files_only: bool = True
     trust_remote_code: bool = False
+    gguf: str | None = None  # the name of the file in the folder `path` that holds everything
+
+    @property
+    def place(self) -> str:
+        """What the user knows the model by: its file, folder, or id on the hub."""
+        return self.path if self.gguf is None else str(Path(self.path) / self.gguf)
 
     def arguments(self) -> dict[str, Any]:
         return {
@@ -42,6 +38,7 @@ class Source:
             "revision": self.revision,
             "local_files_only": self.local_files_only,
             "trust_remote_code": self.trust_remote_code,
+            **({"gguf_file": self.gguf} if self.gguf is not None else {}),
         }
 
 
@@ -54,101 +51,90 @@ def locate(model: ModelConfig) -> Source:
             f"model={model.name}: model.path is missing; "
             "give a Hugging Face folder, such as model.path=/models/my-llama"
         )
-    if model.name == "local" or Path(model.path).expanduser().is_dir():
-        return _folder(str(Path(model.path).expanduser()), model)
+    path = Path(model.path).expanduser()
+    if path.is_file():
+        return _file(path)
+    if model.name == "local" or path.is_dir():
+        return _folder(str(path), model)
     return _hub(model.path, model)
 
 
+def _file(file: Path) -> Source:
+    if file.suffix != gguf.SUFFIX:
+        raise RequestError(
+            f"model.path={file}: a model is a folder or a .gguf file; give the folder that this "
+            "file is in"
+        )
+    gguf.refuse_broken_gguf(str(file), file)
+    return Source(str(file.parent), gguf=file.name)
+
+
 def _folder(path: str, model: ModelConfig) -> Source:
-    folder, config = Path(path), Path(path) / "config.json"
+    folder = Path(path)
     if not folder.is_dir():
         hint = " (for a hub id: model=hub)" if model.name == "local" else ""
         raise RequestError(f"model.path={path}: no such folder{hint}")
-    try:
-        known = "model_type" in json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
-        known = False
-    if not known and not model.trust_remote_code:
-        raise RequestError(
-            f"model.path={path}: not a model folder; it needs a config.json with a model_type, "
-            "as save_pretrained writes it"
-        )
+    names = sorted(file.name for file in folder.iterdir())
+    if ADAPTER in names:
+        refuse_adapter(path, read_json(path, folder / ADAPTER), _has_weights(names))
+    if not _has_weights(names, pickles=not model.use_safetensors):
+        packed = gguf.only_gguf(path, folder)
+        if packed is not None:
+            return _file(packed)
+    if CONFIG not in names and not model.trust_remote_code:
+        raise RequestError(_no_model(path))
+    config = read_json(path, folder / CONFIG) if CONFIG in names else {}
+    if "model_type" not in config and not model.trust_remote_code:
+        raise RequestError(_no_model(path))
+    refuse_quantised(path, config, names)
     if model.use_safetensors:
-        _refuse_pickles(path, [file.name for file in folder.iterdir()])
+        _refuse_pickles(path, names)
     return Source(path, trust_remote_code=model.trust_remote_code)
 
 
 def _hub(path: str, model: ModelConfig) -> Source:
     """Resolve the revision to a commit, so that all later requests use the same one. Offline, use
     the commit cached for this revision."""
-    try:
-        found = _ask(path, model.revision)
-        offline = found is None
-        config = hf_hub_download(
-            path, "config.json", revision=model.revision, local_files_only=offline
+    repository = hub.find(path, model.revision)
+    names = repository.names()
+    if names is not None and ADAPTER in names:
+        refuse_adapter(path, read_json(path, repository.file(ADAPTER)), _has_weights(names))
+    if names is not None and CONFIG not in names and any(n.endswith(gguf.SUFFIX) for n in names):
+        raise RequestError(
+            f"model.path={path}: the repository holds .gguf files; download one, and give it as "
+            "model=local model.path=file.gguf"
         )
-    except GatedRepoError as error:
-        raise RequestError(_gated(path)) from error
-    except RevisionNotFoundError as error:
-        raise RequestError(
-            f"model.revision={model.revision}: {path} has no such branch, tag or commit"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise RequestError(
-            f"model.path={path}: neither a folder nor a model on {constants.ENDPOINT}; check "
-            "the spelling, or log in with `hf auth login` if it is private"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise RunError(_absent(path, error.__cause__)) from error
-    except EntryNotFoundError as error:
-        raise RequestError(f"model.path={path}: the repository has no config.json") from error
-    if model.use_safetensors and found is not None and found.siblings:
-        _refuse_pickles(path, [file.rfilename for file in found.siblings])
-    commit = Path(config).parent.name  # .../snapshots/<commit>/config.json
-    return Source(path, commit, offline, model.trust_remote_code)
+    config = repository.file(CONFIG)  # .../snapshots/<commit>/config.json
+    if names is None:
+        names = [file.name for file in config.parent.iterdir()]
+        if ADAPTER in names:
+            refuse_adapter(path, read_json(path, config.parent / ADAPTER), _has_weights(names))
+    elif model.use_safetensors:
+        _refuse_pickles(path, names)
+    refuse_quantised(path, read_json(path, config), names)
+    commit = config.parent.name
+    return Source(path, commit, repository.offline, model.trust_remote_code)
 
 
-def _ask(path: str, revision: str | None) -> ModelInfo | None:
-    """The hub's information about the model; None if the hub is unreachable."""
-    if constants.HF_HUB_OFFLINE:
-        return None
-    try:
-        return HfApi().model_info(path, revision=revision, timeout=TIMEOUT_S)
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
-        raise
-    except Exception as error:  # the type depends on the HTTP library
-        if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
-            raise RequestError(
-                f"model.path={path}: {constants.ENDPOINT} rejects your token; log in again with "
-                "`hf auth login`, or correct HF_TOKEN"
-            ) from error
-        log.info("cannot reach %s: %r", constants.ENDPOINT, error)
-        return None
+def _has_weights(names: list[str], pickles: bool = True) -> bool:
+    """Whether a model's own weights are among the files."""
+    return any(
+        (name.endswith(SAFETENSORS) and not name.startswith("adapter_"))
+        or (pickles and name.startswith("pytorch_model"))
+        for name in names
+    )
 
 
-def _refuse_pickles(path: str, files: list[str]) -> None:
-    if not any(name.endswith(".safetensors") for name in files):
+def _refuse_pickles(path: str, names: list[str]) -> None:
+    if not any(name.endswith(SAFETENSORS) for name in names):
         raise RequestError(
             f"model.path={path}: no .safetensors weights found; convert the model with "
             "save_pretrained, or trust its pickle files with model.use_safetensors=false"
         )
 
 
-def _gated(path: str) -> str:
+def _no_model(path: str) -> str:
     return (
-        f"model.path={path}: this model is gated; accept its terms on {constants.ENDPOINT}/{path} "
-        "and log in with `hf auth login`, or set HF_TOKEN"
-    )
-
-
-def _absent(path: str, cause: BaseException | None) -> str:
-    why = f"{constants.ENDPOINT} cannot be reached"
-    if constants.HF_HUB_OFFLINE:
-        why = "HF_HUB_OFFLINE is set"
-    elif isinstance(cause, HfHubHTTPError):
-        reason = cause.response.headers.get("X-Error-Message", cause.response.reason_phrase)
-        why = f"{constants.ENDPOINT} returned {cause.response.status_code} ({reason})"
-    return (
-        f"model.path={path}: {why} and nothing is cached; run once online, set HF_ENDPOINT to a "
-        "mirror, or use model=local with a folder"
+        f"model.path={path}: not a model folder; it needs a config.json with a model_type, "
+        "as save_pretrained writes it"
     )

@@ -56,6 +56,19 @@ class Streamed(Placed):
         finally:
             empty(block)
 
+    def refuse_unrestorable(self) -> None:
+        """Raise, before any work is done, if the sparse blocks could not be written under the
+        checkpoint's names. The first and the last block stand for all; their tensors stay empty."""
+        shards, meta = self.checkpoint.shards, torch.device("meta")
+        for index in {0, len(self.blocks[1]) - 1}:
+            hollow = {
+                key: torch.empty(entry.shape, dtype=entry.dtype, device=meta)
+                for key, entry in shards.entries.items()
+                if key in self.checkpoint.inside[index]
+            }
+            self.checkpoint.load(hollow, meta)
+            self.tensors(index, self.blocks[1][index])
+
     def tensors(self, index: int, module: nn.Module) -> dict[str, Tensor]:
         """All tensors of the block, because they become a shard of the sparse model."""
         prefix = f"{self.blocks[0]}.{index}."

@@ -75,7 +75,19 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     (code / "code.py").write_text(CODE)
     empty = shutil.copytree(toy, place / "empty")
     (empty / "config.json").unlink()
+    packed = shutil.copytree(toy, place / "packed")
+    (packed / "config.json").write_text(
+        (toy / "config.json").read_text().replace("{", '{"quantization_config": {"bits": 4},', 1)
+    )
+    adapter = place / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "acme/toy"}')
+    torn = shutil.copytree(toy, place / "torn")
+    weights = load_file(torn / "model.safetensors")
+    weights.pop("lm_head.weight")
+    save_file(weights, torn / "model.safetensors", metadata={"format": "pt"})
     folders = {"toy": toy, "later": toy, "pickles": pickles, "code": code, "empty": empty}
+    folders |= {"packed": packed, "adapter": adapter, "torn": torn}
     hub = Hub(
         [
             *(Repository(f"acme/{name}", folder, COMMIT) for name, folder in folders.items()),
@@ -167,3 +179,13 @@ def test_code_only_when_trusted(hub: Hub, shell: Shell, downloaded: Outcome) -> 
 
 def test_no_config(shell: Shell) -> None:
     shell("acme/empty").refuses(2, "model.path=acme/empty", "no config.json")
+
+
+def test_what_is_no_plain_model_is_not_downloaded(hub: Hub, shell: Shell) -> None:
+    shell("acme/packed").refuses(2, "model.path=acme/packed", "prune the unquantised model")
+    assert hub.downloaded("acme/packed")["model.safetensors"] == 0
+    shell("acme/adapter").refuses(2, "model.path=acme/adapter", "LoRA", "acme/toy", "merge")
+
+
+def test_a_weight_that_is_missing_is_named_after_the_download(shell: Shell) -> None:
+    shell("acme/torn").refuses(2, "model.path=acme/torn", "lacks 1 weight", "lm_head.weight")
