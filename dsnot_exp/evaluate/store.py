@@ -35,9 +35,14 @@ class Store:
     ranks: Ranks = ALONE
     on_keep: Callable[[], None] = lambda: None
 
-    def get_or(self, what: dict[str, Any], measure: Callable[[], T]) -> tuple[T, bool]:
+    def get_or(
+        self,
+        what: dict[str, Any],
+        measure: Callable[[], T],
+        complete: Callable[[], bool] = lambda: True,
+    ) -> tuple[T, bool]:
         """Return (value, True) if `what` is cached. Otherwise measure it, write it, and return
-        (value, False)."""
+        (value, False). A measurement that is not `complete` is not written."""
         if self.folder is None:
             return measure(), False
         key = {**self.common, **what}
@@ -48,7 +53,7 @@ class Store:
             log.info("reusing %s: %s", path, what)
             return found[0], True
         value = measure()
-        if self.ranks.first:
+        if self.ranks.first and complete():
             self.on_keep()
             self._keep(path, key, value)
         return value, False

@@ -30,8 +30,10 @@ class Suite:
     """Evaluates a model at every stage and collects the results.
 
     dense, sparse(stage): caches of measurements
+    task_bos: whether the tasks' requests start with BOS; None: as the tokenizer does
     storage: where the hidden states are kept if perplexity is computed block by block
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
+    batch: sequences per forward for perplexity; None before the first
     failed: task -> error, for tasks that failed at some stage; the other tasks still run
     reused: data sets and tasks whose dense value was measured by an earlier run
     """
@@ -45,7 +47,9 @@ class Suite:
     ranks: Ranks
     display: Display
     storage: Storage = AUTO
+    task_bos: bool | None = None
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
+    batch: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
 
@@ -77,7 +81,7 @@ class Suite:
         count, seqlen = ids.shape
         vocabulary = model.model.get_input_embeddings().num_embeddings
         batch = self.options.batch_size or fitting(seqlen, vocabulary, model.device)
-        asked = self.options.streaming
+        self.batch, asked = batch, self.options.streaming
         streams = asked == "true" or (asked == "auto" and not model.whole)
 
         def measure() -> float:
@@ -108,10 +112,12 @@ class Suite:
                     options.batch_size,
                     display.expect,
                     display.advance,
+                    self.task_bos,
                 )
 
         what = {"task": name, "data": _data(loaded), "limit": options.limit}
         what |= {"num_fewshot": options.num_fewshot, "batch": options.batch_size}
+        what |= {} if self.task_bos is None else {"bos": self.task_bos}
         try:
             return self._cached(store, what, name, measure)
         except Exception as error:  # a failed task must not stop the others

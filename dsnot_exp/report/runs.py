@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.results.file import NAME, SCHEMA, flatten
+from dsnot_exp.results.stages import already_sparse
 
 MAPPINGS = ("model", "sparsity", "timing_s", "memory", "environment", "failed", "notes")
 DOES_NOTHING = (None, "none", "uniform", "dense")
@@ -34,10 +35,12 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The methods applied to the weights, in order, such as `wanda+dsnot`; `dense` if none."""
+        """The methods applied to the weights, in order, such as `wanda+dsnot`. If there are none:
+        `dense`, or what made the model sparse before."""
         groups = ("prune", "allocate", "refine", "reconstruct", "finetune")
         names = [self.options.get(f"{group}.name") for group in groups]
-        return "+".join(str(n) for n in names if n not in DOES_NOTHING) or "dense"
+        own = "+".join(str(n) for n in names if n not in DOES_NOTHING)
+        return own or already_sparse(self.result) or "dense"
 
     @property
     def budget(self) -> str:
@@ -61,7 +64,10 @@ class Run:
         return self.options.get(name)
 
     def metric(self, kind: str, name: str, stage: str, key: str | None = None) -> float | None:
-        """A number from `metrics`, or None if this run does not have it."""
+        """A number from `metrics`, or None if this run does not have it. A model that was sparse
+        before the run has no dense value."""
+        if stage == "dense" and already_sparse(self.result):
+            return None
         found = self.result["metrics"][kind].get(name, {}).get(stage)
         return number(found.get(key) if key and isinstance(found, dict) else found)
 

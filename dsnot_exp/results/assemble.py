@@ -13,6 +13,7 @@ import torch
 from dsnot_exp.results.file import SCHEMA
 from dsnot_exp.results.outcome import Outcome
 from dsnot_exp.results.privacy import private
+from dsnot_exp.results.verdict import where_worse
 from dsnot_exp.utils.distributed import current
 from dsnot_exp.utils.paths import PACKAGE
 
@@ -40,14 +41,17 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
         "metrics": {
             **outcome.metrics,
             "reconstruction": [record.reconstruction() for record in outcome.records],
+            "max_cycles": [asdict(choice) for choice in outcome.choices],
         },
         "finetune": outcome.finetuned,
         "data": outcome.data,
         "failed": outcome.failed,
         "reused": outcome.reused,
+        "reused_stages": outcome.reused_stages,
         "notes": outcome.notes,
+        "warnings": [*outcome.warnings, *where_worse(outcome.metrics)],
         **outcome.account,
-        "environment": environment(outcome.device),
+        "environment": environment(outcome.device) | outcome.computed,
     }
     shared: dict[str, Any] = private(result)
     return shared
@@ -56,13 +60,15 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
 def sparsity_summary(outcome: Outcome) -> dict[str, Any]:
     """Zeros / weights: target, achieved, per layer. `of_all_block_weights` divides by the entries
     of all matrices in the blocks, including dense ones."""
-    records, total = outcome.records, outcome.block_weights
-    zeros, weights = sum(r.zeros for r in records), sum(r.weights for r in records)
+    total = outcome.block_weights
+    counts = {r.layer: (r.zeros, r.weights) for r in outcome.records} or outcome.zeros
+    zeros = sum(found for found, _ in counts.values())
+    weights = sum(count for _, count in counts.values())
     return {
         "target": outcome.config.sparsity,
         "achieved": zeros / weights if weights else 0.0,
         "of_all_block_weights": zeros / total if total else 0.0,
-        "layers": {r.layer: r.zeros / r.weights for r in records},
+        "layers": {layer: found / count for layer, (found, count) in counts.items()},
     }
 
 

@@ -8,33 +8,42 @@ from typing import Any
 import torch
 
 from dsnot_exp.config import Config
-from dsnot_exp.walk.record import LayerRecord
+from dsnot_exp.walk.record import Choice, LayerRecord
 
 
 @dataclass(frozen=True)
 class Outcome:
     """config: resolved; revision: the commit of a model from the hub
-    facts: `parameters` and `prunable_parameters` of the model; block_weights: entries of all
-        matrices in the blocks, dense ones included
+    facts: of the model, such as `parameters` and `prunable_parameters`; block_weights: entries of
+        all matrices in the blocks, dense ones included
     records, notes, masks_sha256: of the pruned layers; empty or None with prune=none
+    zeros: zeros and weights of each layer, counted where nothing was pruned
+    choices: of the refinement budget, by block, if it was left to choose
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
     failed: tasks that failed, with the error; reused: data sets and tasks whose dense value an
-        earlier run measured
+        earlier run measured; reused_stages: stages that an earlier run measured
     data: origin and hashes of the tokens; account: seconds, memory and restarts
     finetuned: facts about the training; None with finetune=none
+    computed: how the sums were grouped and what computed them; rounding depends on it
+    warnings: what the user must know before using the numbers, one sentence each
     """
 
     config: Config
     device: torch.device
     revision: str | None
-    facts: dict[str, int]
+    facts: dict[str, Any]
     block_weights: int
     metrics: dict[str, dict[str, dict[str, Any]]]
     failed: dict[str, str]
     reused: list[str]
     data: dict[str, Any]
     account: dict[str, Any]
+    computed: dict[str, Any] = field(default_factory=dict)
+    reused_stages: list[str] = field(default_factory=list)
     records: list[LayerRecord] = field(default_factory=list)
+    zeros: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    choices: list[Choice] = field(default_factory=list)
     masks_sha256: str | None = None
     finetuned: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from dsnot_exp.config import STAGES
+from dsnot_exp.results.stages import column_titles
 from dsnot_exp.utils.console import console, say
 
 
@@ -19,13 +20,14 @@ def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) 
     for task, stages in metrics["zero_shot"].items():
         values = {stage: found.get("acc") for stage, found in stages.items()}
         rows.append((f"accuracy {task}", values))
-    stages = [s for s in STAGES if any(v.get(s) is not None for _, v in rows)]
+    columns = column_titles(result)
+    columns = {s: t for s, t in columns.items() if any(v.get(s) is not None for _, v in rows)}
     table = Table(title=folder.name, title_justify="left")
     table.add_column("")
-    for stage in stages:
-        table.add_column(stage, justify="right")
+    for title in columns.values():
+        table.add_column(title, justify="right")
     for name, values in rows:
-        table.add_row(name, *[_number(name, values.get(stage)) for stage in stages])
+        table.add_row(name, *[_number(name, values.get(stage)) for stage in columns])
     if rows:
         console.print(table)
     for line in _closing_lines(result, folder, wandb):
@@ -42,17 +44,23 @@ def _number(name: str, value: float | None) -> str:
 
 def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> Iterator[str]:
     sparsity, timing = result["sparsity"], result["timing_s"]
+    for warning in result.get("warnings", []):
+        yield f"warning   {warning}"
     yield (
         f"sparsity  {sparsity['achieved']:.4f} of the linear layers' weights, "
         f"{sparsity['of_all_block_weights']:.4f} of all matrices in the blocks"
     )
     rows = [r for r in result["metrics"]["reconstruction"] if r["expected_before"] is not None]
     if rows and any(r["swaps"] for r in rows):
-        for kind in ("expected", "relative"):
+        for kind in ("relative", "expected"):
             if rows[0][f"{kind}_before"] is not None:
                 before = sum(r[f"{kind}_before"] for r in rows) / len(rows)
                 after = sum(r[f"{kind}_after"] for r in rows) / len(rows)
                 yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
+    if choices := result["metrics"].get("max_cycles"):
+        chosen = Counter(choice["chosen"] for choice in choices)
+        told = ", ".join(f"{budget} in {count}" for budget, count in chosen.items())
+        yield f"cycles    chosen per block, on held-out tokens: {told} of {len(choices)} blocks"
     times = result.get("resumed", 0)
     resumed = f" (resumed {times}x; sums over all processes)" if times else ""
     yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + resumed

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dsnot_exp.config import STAGES
-from dsnot_exp.evaluate.suite import Suite
+from dsnot_exp.evaluate.store import Store
+from dsnot_exp.evaluate.suite import Metrics, Suite
 from dsnot_exp.models.linears import all_linears
-from dsnot_exp.models.open import open_model
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.models.save import complete_folder, save_model
-from dsnot_exp.models.source import Source
-from dsnot_exp.models.streamed import Streamed
+from dsnot_exp.models.save import save_model
 from dsnot_exp.results.file import MODEL
 from dsnot_exp.results.outcome import Outcome
+from dsnot_exp.run.already_sparse import record_of
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.inputs import Inputs
+from dsnot_exp.run.opened import Opened, open_for
 from dsnot_exp.run.plan import Plan
+from dsnot_exp.run.sparse_stage import computed_with, sparsify_stage
 from dsnot_exp.run.state import RunState
-from dsnot_exp.utils.console import Display, say
-from dsnot_exp.utils.errors import RunError
-from dsnot_exp.walk.hidden_states import Storage
-from dsnot_exp.walk.journal import Journal
+from dsnot_exp.utils.console import Display
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.sparsify import Sparsified, sparsify
+from dsnot_exp.walk.sparsify import Sparsified
 
 
 @dataclass
 class Experiment:
     """One run. Its stages are `dense`, `pruned` (all blocks pruned by the initializer, without
-    refinement) and `refined` (the run's own result)."""
+    refinement) and `refined` (the run's own result).
+
+    shared: the measurements of the `pruned` stage that runs with the same initializer share
+    identity: hash of the configuration
+    opened: what is known of the model before it is pruned
+    """
 
     plan: Plan
     inputs: Inputs
@@ -39,115 +43,108 @@ class Experiment:
     display: Display
     suite: Suite
     state: RunState
-    facts: dict[str, int] = field(default_factory=dict)
-    block_weights: int = 0
+    shared: Store
+    identity: str
+    opened: Opened | None = None
+    reused_stages: list[str] = field(default_factory=list)
     sparse: Sparsified | None = None
     finetuned: dict[str, Any] | None = None
 
     def run(self, folder: Path) -> Outcome:
         """Produce and evaluate the requested stages; the last one is the run's result."""
         plan, recipe = self.plan, self.plan.recipe
-        baselines, finetunes = plan.config.eval.baselines, plan.finetuner is not None
+        pruned, finetunes = plan.evaluates_pruned, plan.finetuner is not None
         model = self._load()
-        if recipe is None or "dense" in baselines:
+        if recipe is None or "dense" in plan.config.eval.baselines:
             self._evaluate(model, "dense")
         if recipe is None:
             self._copy("dense", "refined")
         else:
-            if plan.refines and "pruned" in baselines and not self._recall("pruned"):
-                self._sparsify(model, recipe.initializer_only(), "pruned")
-                self._evaluate(model, "pruned")
-                self._remember("pruned")
-                model = self._load()
+            initializer = recipe.initializer_only()
+            if pruned and recipe != initializer:
+                model = self._evaluate_pruned(model, initializer)
             self.sparse = self._sparsify(model, recipe, "refined")
             if finetunes:
-                if not plan.refines and "pruned" in baselines:
+                if pruned and recipe == initializer:
                     self._evaluate(model, "pruned")
                 self.finetuned = self._finetune(model)
             self._evaluate(model, "refined")
-            if not plan.refines and not finetunes and "pruned" in baselines:
+            if pruned and recipe == initializer and not finetunes:
                 self._copy("refined", "pruned")
+                self._share(lambda: self.suite.of("pruned"))
         if plan.config.save and plan.ranks.first:
-            save_model(model, self.inputs.tokenizer, folder / MODEL)
+            assert self.opened is not None
+            before = self.opened.found
+            record = record_of(plan, self.inputs.source, self.identity, before, self.sparse)
+            save_model(model, self.inputs.tokenizer, folder / MODEL, record)
         return self._outcome()
 
     def _outcome(self) -> Outcome:
-        sparse = self.sparse
+        plan, sparse = self.plan, self.sparse or Sparsified()
+        opened = self.opened
+        assert opened is not None
         return Outcome(
-            config=self.plan.config,
-            device=self.plan.device,
+            config=plan.config,
+            device=plan.device,
             revision=self.inputs.source.revision,
-            facts=self.facts,
-            block_weights=self.block_weights,
+            facts=opened.facts,
+            block_weights=opened.block_weights,
             metrics=self.suite.metrics,
             failed=self.suite.failed,
             reused=self.suite.reused,
             data=self.inputs.records(),
             account=self.clock.account(),
-            records=sparse.records if sparse is not None else [],
-            notes=sparse.notes if sparse is not None else {},
-            masks_sha256=sparse.masks_sha256 if sparse is not None else None,
+            computed=computed_with(plan, sparse, self.suite.batch),
+            reused_stages=self.reused_stages,
+            records=sparse.records,
+            zeros=opened.found.zeros if self.sparse is None else {},
+            notes=sparse.notes,
+            choices=sparse.choices,
+            masks_sha256=None if self.sparse is None else sparse.masks_sha256,
             finetuned=self.finetuned,
+            warnings=[*self.inputs.warnings, *opened.warnings],
         )
 
     def _load(self) -> Placed:
-        options = self.plan.config.model
+        """The dense model, freshly opened. What is known of it is found out the first time."""
         with self.clock("load"):
-            placed = open_model(self.inputs.source, options, self.plan.device)
-        if self.plan.finetuner is not None and not placed.whole:
-            raise RunError(
-                "finetune=lora: the model does not fit on the device and cannot be trained block "
-                "by block; choose a larger device, device=cpu, or finetune=none"
-            )
-        blocks = placed.blocks[1]
-        self.block_weights = sum(p.numel() for p in blocks.parameters() if p.dim() > 1)
-        self.facts = {
-            "parameters": placed.model.num_parameters(),
-            "prunable_parameters": sum(
-                layer.weight.numel() for layer in all_linears(placed.blocks, placed.dense).values()
-            ),
-        }
+            placed = open_for(self.plan, self.inputs)
+            self.opened = self.opened or Opened.of(placed, self.plan, self.inputs)
         return placed
 
     def _sparsify(self, model: Placed, recipe: Recipe, stage: str) -> Sparsified:
         """Prune and refine the model in place."""
-        plan, calibration = self.plan, self.inputs.calibration
-        journal = self._journal(model, stage)
         name = "prune" if recipe.refiner is None else "refine"
         with self.display.phase(name, len(model.blocks[1])) as display:
-            sparse = sparsify(
-                model,
-                calibration.ids if calibration is not None else None,
-                recipe,
-                journal=journal,
-                storage=Storage(plan.config.calib.states, self.state.folder.parent),
-                batch_size=plan.config.calib.batch_size,
-                on_block=display.advance,
-                on_layer=display.at,
-                on_note=say,
-                timed=self.clock,
-                ranks=plan.ranks,
-            )
-        if isinstance(model, Streamed):
-            assert journal is not None
-            self._complete(model, journal.folder / "model")
-        return sparse
+            return sparsify_stage(
+                model, recipe, stage, self.plan, self.inputs.calibration, self.state, self.clock,
+                display,
+            )  # fmt: skip
 
-    def _complete(self, model: Streamed, folder: Path) -> None:
-        """Turn the journal's shards into a model folder, and read the model from it from now on."""
-        if self.plan.ranks.first:
-            complete_folder(model, folder)
-        self.plan.ranks.wait()
-        trust = model.source.trust_remote_code
-        model.source = Source(str(folder), trust_remote_code=trust)
+    def _evaluate_pruned(self, model: Placed, initializer: Recipe) -> Placed:
+        """Measure the model pruned by the initializer alone, unless this run or another one has
+        done so. Returns a dense model, loaded again if `model` has become sparse."""
+        if self._recall("pruned"):
+            return model
 
-    def _journal(self, model: Placed, stage: str) -> Journal | None:
-        """The journal of this stage, or None if the run keeps no state."""
-        with self.clock("load"):
-            journal = self.state.journal(stage, model)
-        if journal is not None and journal.finished:
-            say(f"resuming at block {journal.finished} of {journal.count} ({stage})")
-        return journal
+        def measure() -> Metrics:
+            self._sparsify(model, initializer, "pruned")
+            self._evaluate(model, "pruned")
+            return self.suite.of("pruned")
+
+        found, reused = self._share(measure)
+        if reused:
+            self.suite.put("pruned", found)
+            self.reused_stages.append("pruned")
+            return model
+        self._remember("pruned")
+        return self._load()
+
+    def _share(self, measure: Callable[[], Metrics]) -> tuple[Metrics, bool]:
+        """The metrics of the `pruned` stage and True if an earlier run has measured them. Otherwise
+        `measure` them, for later runs too."""
+        stage = {"stage": "pruned"}
+        return self.shared.get_or(stage, measure, complete=lambda: not self.suite.failed)
 
     def _remember(self, stage: str) -> None:
         if not self.suite.failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from dsnot_exp.report.runs import load
 from tests.report.folders import Report, fill, result
 
 Command = Callable[[Path], Report]
@@ -55,3 +56,30 @@ def test_words_that_would_break_a_format(tmp_path: Path, report: Command) -> Non
     assert r"a$|$b\_\$x\{" in made.text("table.tex")
     assert "<script>x" not in made.text("index.html")
     assert list(made.csv().index) == ["<script>x</script>", "a|b_$x{"]
+
+
+def test_a_sparse_checkpoint_is_never_called_dense(tmp_path: Path, report: Command) -> None:
+    whole = result(method="none", perplexity={"dense": 7.125, "refined": 7.125}, sparsity=0.0)
+    sparse = {"prune": "wanda", "refine": "dsnot", "sparsity": 0.6}
+    broken = [whole | {"model": {"sparse": value}} for value in ("yes", {}, {"sparsity": None})]
+    made = report(fill(tmp_path, whole | {"model": {"sparse": sparse}}))
+    assert "dense" not in made.out
+    assert "7.125" in made.out
+    (run,) = load(tmp_path)[0]
+    assert run.method == "wanda+dsnot 60 %"
+    assert run.metric("perplexity", "wikitext2", "dense") is None
+    for number, content in enumerate(broken):
+        (run,) = load(fill(tmp_path / f"broken{number}", content))[0]
+        assert run.method == "dense"
+
+
+def test_what_the_runs_warn_of_is_below_the_tables(tmp_path: Path, report: Command) -> None:
+    runs = [
+        result(perplexity=1.0 + seed, seed=seed) | {"warnings": [f"number {seed} is worse"]}
+        for seed in range(14)
+    ]
+    made = report(fill(tmp_path, *runs, result(perplexity=3.5, seed=99) | {"warnings": "text"}))
+    assert "Note: run-03: number 3 is worse." in made.out
+    assert "run-12: " not in made.out
+    assert "Note: 2 more warnings are in the result files." in made.out
+    assert "run-03: number 3 is worse." in made.text("index.html")

@@ -13,6 +13,7 @@ FACTS = {
     "transformers": "transformers", "datasets": "datasets", "lm_eval": "lm-eval",
     "dsnot_exp": "dsnot_exp",
 }  # fmt: skip
+MOST_TOLD = 12
 NOTED = ("git", "device", "threads", "schema")
 
 
@@ -48,12 +49,25 @@ def warnings(runs: Sequence[Run], broken: Sequence[str]) -> list[str]:
     resumed = sum(bool(number(run.result.get("resumed"))) for run in runs)
     if resumed:
         found.append(f"{_runs(resumed)} resumed after a stop: the times add up all processes.")
+    found += [f"{run.path.parent.name}: {line}." for run, line in _told(runs)[:MOST_TOLD]]
+    if (more := len(_told(runs)) - MOST_TOLD) > 0:
+        found.append(f"{more} more warnings are in the result files.")
     if broken:
         count_ = f"{len(broken)} result file" + ("s" if len(broken) > 1 else "")
         found.append(
             f"{count_} could not be read and {'are' if len(broken) > 1 else 'is'} skipped."
         )
     return found
+
+
+def _told(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    """What the runs themselves warn of, such as a refined model that is worse than the pruned."""
+    return [
+        (run, str(line).rstrip("."))
+        for run in runs
+        if isinstance(lines := run.result.get("warnings"), list)
+        for line in lines
+    ]
 
 
 def commands(runs: Sequence[Run]) -> list[str]:
