@@ -11,11 +11,15 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.wanted import did_you_mean
 
 STAGES = ("dense", "pruned", "refined")
+BASELINES = STAGES[:2]
+DTYPES = ("auto", "float32", "bfloat16", "float16")  # of the weights in memory
+PLACES = ("auto", "device", "memory", "disk")  # of the hidden states
 WITHOUT_EFFECT = ("wandb", "save", "rerun", "resume", "out", "sweep", "device")
 PAPER_TASKS = [
     "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa",
@@ -33,7 +37,7 @@ class ModelConfig:
     streaming: str = "auto"  # read blocks from disk: true, false; auto: if memory is short
     blocks: str | None = None  # name of the list of blocks, if it is not found
     dense: list[str] = field(default_factory=list)  # globs of linears, parameters to leave dense
-    max_cycles: int | float = 50  # default of refine.max_cycles for this model
+    max_cycles: int | float | str = "auto"  # default of refine.max_cycles for this model
     perplexity: list[str] = field(default_factory=lambda: ["wikitext2"])  # eval's defaults
     tasks: list[str] = field(default_factory=lambda: list(PAPER_TASKS))
 
@@ -41,7 +45,10 @@ class ModelConfig:
 @dataclass
 class CalibConfig:
     dataset: str = "c4"
+    field: str = "text"  # the field of a JSON file or column of a parquet file to read
+    bos: str = "auto"  # sequences start with BOS: true, false; auto: if the model needs it
     samples: int = 128  # sequences
+    held_out: int | None = None  # more sequences, to choose refine.max_cycles=auto on; null: 1/16
     seqlen: int | None = None  # tokens; null: 2048, or fewer if the model has fewer positions
     batch_size: int | None = None  # sequences per forward; null: about 4096 tokens
     states: str = "auto"  # place of hidden states: device, memory, disk; auto: the first with room
@@ -58,7 +65,9 @@ class EvalConfig:
     num_fewshot: int | None = None  # examples before an item; null: the task's default, mostly 0
     batch_size: int | None = None  # per forward; null: sequences of about 4096 tokens, 64 items
     streaming: str = "auto"  # block by block: true, false; auto: if the model does not fit
-    baselines: list[str] = field(default_factory=list)  # stages to evaluate as well: dense, pruned
+    baselines: list[str] = field(default_factory=lambda: list(BASELINES))  # further stages
+    bos: str = "auto"  # as calib.bos, for blocks of text and items of tasks
+    field: str = "text"  # as calib.field; the last, as it hides dataclasses.field from here on
 
 
 @dataclass
@@ -81,7 +90,8 @@ class Config:
     calib: CalibConfig = field(default_factory=CalibConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
-    sparsity: float | None = None  # zeros in each linear, in [0, 1); null: implied by the pattern
+    # zeros in each linear, in [0, 1), or N:M, which means pattern=N:M; null: implied by the pattern
+    sparsity: int | float | str | None = None
     pattern: str = "unstructured"  # or N:M
     relative_error: str = "sample"  # per layer: on a sample of the tokens; true: on all; false
     seed: int = 0
@@ -101,6 +111,8 @@ def to_config(composed: DictConfig) -> Config:
     """Hydra's composed configuration as a typed object, interpolations resolved."""
     try:
         config = OmegaConf.to_object(composed)
+    except MissingMandatoryValue as error:
+        raise RequestError(f"{error.full_key} is missing: choose a value") from error
     except OmegaConfBaseException as error:
         raise RequestError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
@@ -113,7 +125,9 @@ def _refuse_unknown_keys(prefix: str, node: Any) -> None:
     known = {field.name for field in fields(node)}
     for key, value in vars(node).items():
         if key not in known:
-            names = ", ".join(sorted(known))
-            raise RequestError(f"{prefix}{key}: no such option; choose from {names}")
+            choices = (
+                did_you_mean(key, sorted(known)) or f"; choose from {', '.join(sorted(known))}"
+            )
+            raise RequestError(f"{prefix}{key}: no such option{choices}")
         if is_dataclass(value):
             _refuse_unknown_keys(f"{prefix}{key}.", value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from dsnot_exp.launch.hydra_setup import missing_plugin
+from dsnot_exp.launch.hydra_error import explain, own_error
 from dsnot_exp.results.file import NOTE
-from dsnot_exp.utils.errors import DsnotError
+from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.torchrun import rank
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
@@ -28,6 +28,9 @@ def code_of(runs: Callable[[], object]) -> int:
     try:
         runs()
     except (Exception, KeyboardInterrupt) as error:
+        code = describe(error, from_hydra=True)[1]
+        if rank() > 0 and code == RequestError.exit_code:  # the first process reports it
+            return code
         return report(error, from_hydra=True)  # a run reports its own errors
     return 0
 
@@ -51,27 +54,18 @@ def describe(error: BaseException, from_hydra: bool = False) -> tuple[str, int]:
     """
     if isinstance(error, KeyboardInterrupt):
         line, code = "interrupted; finished work is kept", INTERRUPTED
-    elif isinstance(error, DsnotError):
-        line, code = str(error), error.exit_code
+    elif (own := own_error(error)) is not None:
+        line, code = str(own), own.exit_code
     elif isinstance(error, HydraException | OmegaConfBaseException):
-        line, code = _hydra_error(str(error)), 2
+        line, code = explain(error), 2
     elif isinstance(cause := error.__cause__ or error, OSError) and from_hydra:
         line = (
             f"hydra.run.dir={cause.filename}: cannot be written ({cause.strerror}); "
             "choose another folder"
         )
         code = 2
+    elif from_hydra and isinstance(error, ValueError):  # Hydra's answer to a flag
+        line, code = str(error), 2
     else:
         line, code = f"{type(error).__name__}: {error}", 1
     return " ".join(line.split()), code
-
-
-def _hydra_error(message: str) -> str:
-    """Hydra's message without its advice to append an unknown key with `+`."""
-    message = message.split("Config search path")[0]
-    if (line := missing_plugin(message)) is not None:
-        return line
-    unknown = re.match(r"Could not override '(\S+)'\.\s+To append to your config", message)
-    if unknown is None:
-        return message
-    return f"{unknown[1]}: no such option; `python -m dsnot_exp --cfg job` lists all options"

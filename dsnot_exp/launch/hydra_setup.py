@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import warnings
@@ -9,18 +10,21 @@ from dataclasses import replace
 
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.plugins import Plugins
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from dsnot_exp.launch.machine import cores_per_job, gpus, jobs_at_once
 from dsnot_exp.methods import registry
-from dsnot_exp.run.fingerprint import run_id
-from dsnot_exp.utils.distributed import rank_suffix
-from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.run.composed import refused_name, request_of
+from dsnot_exp.run.settle import settle
+from dsnot_exp.utils.errors import DsnotError, RequestError
 from dsnot_exp.utils.paths import beside_or_inside, sweeps_path
+from dsnot_exp.utils.torchrun import rank_suffix
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
 
+@functools.cache
 def register() -> None:
     """Register everything that the files in conf/ refer to. Every process that composes or reads a
     configuration needs it, including a launcher's, which imports only the task's module."""
@@ -36,6 +40,20 @@ def register() -> None:
     # In a launcher's process the plug-ins register twice, and Hydra warns about two of a name.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
+
+
+def run_id(_root_: DictConfig) -> str:
+    """The name of a run's folder. A wrong option is refused here, before torch is imported and a
+    folder is made; a sweep reports its refused jobs itself."""
+    try:
+        settle(request_of(_root_))
+    except DsnotError:
+        if OmegaConf.select(_root_, "hydra.mode") != RunMode.MULTIRUN:
+            raise
+        return refused_name(_root_)
+    from dsnot_exp.run import fingerprint
+
+    return fingerprint.run_id(_root_)
 
 
 def register_methods() -> None:

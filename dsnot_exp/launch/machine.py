@@ -6,7 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -21,6 +20,8 @@ held: list[FileLock] = []  # GPU locks, held until this process ends
 def take_share() -> None:
     """At the start of a parallel job: set its threads and its GPU, and turn off progress bars. A
     single run, or a job of Hydra's basic (sequential) launcher, keeps the whole machine."""
+    import torch
+
     hydra = HydraConfig.get()
     launcher = hydra.runtime.choices["hydra/launcher"]
     if hydra.mode != RunMode.MULTIRUN or launcher == "basic":
@@ -72,6 +73,8 @@ def cores_per_job() -> int:
 
 def gpus(most: int | None = None) -> int:
     """Number of GPUs, at most `most`."""
+    import torch  # slow; only launchers ask
+
     count = torch.cuda.device_count()
     return count if most is None else min(most, count)
 

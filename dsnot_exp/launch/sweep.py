@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from huggingface_hub import try_to_load_from_cache
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dsnot_exp.config import Config
+from dsnot_exp.launch import leftovers
 from dsnot_exp.launch.failure import INTERRUPTED, report
-from dsnot_exp.results.file import finished_with_model, recorded_error, written_at
-from dsnot_exp.run.fingerprint import config_hash, plan_of
+from dsnot_exp.launch.jobs import Job, planned
+from dsnot_exp.results.file import recorded_error
 from dsnot_exp.run.lock import lock_folder
-from dsnot_exp.utils.console import say
-from dsnot_exp.utils.distributed import current
-from dsnot_exp.utils.errors import DsnotError
+from dsnot_exp.utils.console import JOBS, say
+from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.torchrun import world_size
 
 NAMES_SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep.
-
-    identity, config: None if the request is invalid
-    replaces: modification time of the result that rerun=true will replace
-    """
-
-    folder: Path
-    identity: str | None = None
-    config: Config | None = None
-    replaces: float | None = None
-
-    @property
-    def done(self) -> bool:
-        if self.identity is None or self.config is None:
-            return False
-        if self.replaces is not None and self.replaces == written_at(self.folder):
-            return False
-        return finished_with_model(self.folder, self.identity, self.config.save) is not None
 
 
 class Sweep(Callback):
@@ -54,34 +32,22 @@ class Sweep(Callback):
 
     jobs: ClassVar[list[Job]] = []
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        with suppress(Exception):  # a refused run has no folder; Hydra raises the same error next
+            leftovers.expect(Path(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         first = not Sweep.jobs
-        Sweep.jobs = planned(config)
+        if first:
+            leftovers.expect_sweep(Path(config.hydra.sweep.dir))
+        try:
+            Sweep.jobs = planned(config)
+        except HydraException:  # Hydra composes the jobs again and reports it
+            return
+        os.environ[JOBS] = str(len(Sweep.jobs))  # launchers pass it on to their processes
         if first:
             for line in announcement(Sweep.jobs, config):
                 say(line)
-
-
-def planned(config: DictConfig) -> list[Job]:
-    """The jobs that Hydra's basic sweeper will create from `config`, in the same order."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    loader = GlobalHydra.instance().config_loader()
-    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    words = [*swept, *config.hydra.overrides.task]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-    (jobs,) = BasicSweeper.split_arguments(overrides, None)
-    return [_job(loader.load_sweep_config(config, job)) for job in jobs]
-
-
-def _job(composed: DictConfig) -> Job:
-    folder = Path(composed.hydra.sweep.dir) / OmegaConf.select(composed, "hydra.sweep.subdir")
-    try:
-        plan = plan_of(composed)
-    except DsnotError:  # the job itself reports the error
-        return Job(folder)
-    replaces = written_at(folder) if plan.config.rerun else None
-    return Job(folder, config_hash(plan), plan.config, replaces)
 
 
 def announcement(jobs: list[Job], config: DictConfig) -> list[str]:
@@ -103,7 +69,12 @@ def _where(config: Config) -> str:
         return "bundled"
     if Path(path).expanduser().is_dir():
         return "folder"
-    known = isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        known = isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
+    except ValueError:  # not a hub id
+        return "not found"
     return "in the cache" if known else "to be downloaded"
 
 
@@ -120,7 +91,7 @@ def complete(code: int, rerun: Callable[[], int]) -> int:
     """
     if not Sweep.jobs:
         return code
-    single = current().size == 1  # under torchrun the processes could disagree on what to rerun
+    single = world_size() == 1  # under torchrun the processes could disagree on what to rerun
     try:
         while single and code != INTERRUPTED and wait_for(running_elsewhere()):
             sys.argv.append("rerun=false")
@@ -129,9 +100,15 @@ def complete(code: int, rerun: Callable[[], int]) -> int:
         code = report(error)
     for line in summary(Sweep.jobs):
         say(line)
-    left = any(not job.done for job in Sweep.jobs)
+    left = [job for job in Sweep.jobs if not job.done]
+    refused = [job for job in left if job.refused is not None]
+    for job in refused:
+        if leftovers.only_note(job.folder):
+            leftovers.remove_run(job.folder)
+    all_refused = len(refused) == len(Sweep.jobs)
     Sweep.jobs = []
-    return code or int(left)
+    os.environ.pop(JOBS, None)
+    return code or (RequestError.exit_code if all_refused else int(bool(left)))
 
 
 def running_elsewhere() -> list[Job]:
@@ -157,6 +134,12 @@ def summary(jobs: list[Job]) -> list[str]:
     failed = [job for job in jobs if not job.done]
     root = jobs[0].folder.parent
     lines = [f"sweep     {len(jobs) - len(failed)} of {len(jobs)} runs finished in {root}"]
-    lines += [f"failed    {job.folder}: {recorded_error(job.folder)}" for job in failed]
-    lines += ["run the same command to retry the failed runs"] if failed else []
-    return [*lines, f"report    python -m dsnot_exp.report {root}"]
+    lines += [f"refused   {job.refused}" for job in failed if job.refused is not None]
+    begun = [job for job in failed if job.refused is None]
+    lines += [f"failed    {job.folder}: {recorded_error(job.folder)}" for job in begun]
+    lines += ["run the same command to retry the failed runs"] if begun else []
+    return (
+        [*lines, f"report    python -m dsnot_exp.report {root}"]
+        if len(failed) < len(jobs)
+        else lines
+    )

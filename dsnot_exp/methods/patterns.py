@@ -6,13 +6,13 @@ Notation (throughout the package): `weight: (out, in)`, `mask: (out, in)` bool, 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.notation import pruned_share, read_pattern
 from dsnot_exp.methods.topk import counts, smallest
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RequestError
@@ -47,7 +47,7 @@ class NM:
 
     @property
     def sparsity(self) -> float:
-        return 1 - self.n / self.m
+        return pruned_share(self.n, self.m)
 
     def groups(self, matrix: Tensor) -> Tensor:
         """(out, in) -> (out, in / m, m)."""
@@ -89,26 +89,10 @@ def packed(mask: Tensor) -> bytes:
     return (bits * places).sum(1, dtype=torch.uint8).cpu().numpy().tobytes()
 
 
-def parse(pattern: str, sparsity: float | None) -> Pattern:
+def parse(pattern: str, sparsity: float | str | None) -> Pattern:
     """The pattern that the options `pattern` and `sparsity` describe together."""
-    if sparsity is not None and not 0 <= sparsity < 1:
-        raise RequestError(f"sparsity={sparsity}: expected a fraction in [0, 1), such as 0.6")
-    if pattern == "unstructured":
-        return Unstructured(0.5 if sparsity is None else sparsity)
-    match = re.fullmatch(r"(\d+):(\d+)", pattern)
-    if match is None:
-        raise RequestError(f"pattern={pattern}: expected 'unstructured' or N:M, such as 2:4")
-    kept_of = NM(int(match[1]), int(match[2]))
-    if not 0 < kept_of.n < kept_of.m:
-        raise RequestError(
-            f"pattern={pattern}: N:M keeps N of every M weights, so 0 < N < M, such as 2:4"
-        )
-    if sparsity is not None and abs(sparsity - kept_of.sparsity) > 1e-9:
-        raise RequestError(
-            f"sparsity={sparsity}: pattern={pattern} implies {kept_of.sparsity:g}; "
-            "leave sparsity out, or choose pattern=unstructured"
-        )
-    return kept_of
+    read = read_pattern(pattern, sparsity)
+    return NM(*read) if isinstance(read, tuple) else Unstructured(read)
 
 
 @dataclass(frozen=True)

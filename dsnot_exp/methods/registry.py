@@ -12,27 +12,47 @@ makes `prune=mymethod` work; its options are the fields of the dataclass.
 from __future__ import annotations
 
 import functools
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
 from typing import Any
 
-from dsnot_exp.methods.allocate.uniform import Uniform
-from dsnot_exp.methods.finetune.lora import Lora
-from dsnot_exp.methods.prune.magnitude import Magnitude
-from dsnot_exp.methods.prune.sparsegpt import SparseGPT
-from dsnot_exp.methods.prune.wanda import Wanda
-from dsnot_exp.methods.reconstruct.none import Keep
-from dsnot_exp.methods.refine.dsnot.method import DSnoT
-from dsnot_exp.methods.statistics import Statistic
+from dsnot_exp.methods.finetune.options import LoraOptions
+from dsnot_exp.methods.prune.options import MagnitudeOptions, SparseGPTOptions
+from dsnot_exp.methods.refine.dsnot.options import DSnoTOptions
 from dsnot_exp.utils.errors import RequestError
 
-OURS: dict[str, dict[str, type]] = {
-    "allocate": {"uniform": Uniform},
-    "prune": {"magnitude": Magnitude, "wanda": Wanda, "sparsegpt": SparseGPT},
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a method that has none."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One of our methods. Its class is imported when a run is built, because it needs torch; its
+    options are checked before."""
+
+    place: str  # module:class, below dsnot_exp.methods
+    options: type = NoOptions
+
+    def load(self) -> type:
+        found: type = resolve_name(f"dsnot_exp.methods.{self.place}")
+        return found
+
+
+DSNOT = Ours("refine.dsnot.method:DSnoT", DSnoTOptions)
+OURS: dict[str, dict[str, Ours]] = {
+    "allocate": {"uniform": Ours("allocate.uniform:Uniform")},
+    "prune": {
+        "magnitude": Ours("prune.magnitude:Magnitude", MagnitudeOptions),
+        "wanda": Ours("prune.wanda:Wanda"),
+        "sparsegpt": Ours("prune.sparsegpt:SparseGPT", SparseGPTOptions),
+    },
     # `dsnot_official` is DSnoT with the released defaults: conf/refine/dsnot_official.yaml.
-    "refine": {"dsnot": DSnoT, "dsnot_official": DSnoT},
-    "reconstruct": {"none": Keep},
-    "finetune": {"lora": Lora},
+    "refine": {"dsnot": DSNOT, "dsnot_official": DSNOT},
+    "reconstruct": {"none": Ours("reconstruct.none:Keep")},
+    "finetune": {"lora": Ours("finetune.lora:Lora", LoraOptions)},
 }
 NONE = "none"  # in every group but `allocate`: the stage does nothing
 
@@ -46,7 +66,7 @@ def method(group: str, name: str) -> type:
     """The class of a method. Raises RequestError for an unknown name and for a plug-in that cannot
     be used."""
     if name in OURS[group]:
-        return OURS[group][name]
+        return OURS[group][name].load()
     if name not in plugins(group):
         choices = dict.fromkeys([*names(group), *([NONE] if group != "allocate" else [])])
         raise RequestError(f"{group}={name}: choose from {', '.join(choices)}")
@@ -62,14 +82,22 @@ def method(group: str, name: str) -> type:
     return found
 
 
+def options_of(group: str, name: str) -> type:
+    """The dataclass whose fields are the options of a method: of a plug-in its own class."""
+    ours = OURS[group].get(name)
+    return method(group, name) if ours is None else ours.options
+
+
 def options(group: str, name: str) -> dict[str, Any]:
     """A method's options with their defaults, as plain data."""
-    own = method(group, name)()
+    own = options_of(group, name)()
     return {field.name: getattr(own, field.name) for field in fields(own)}
 
 
 def refuse_unknown_needs(key: str, found: type) -> None:
     """`needs = {"Gram"}` would collect nothing, and the method would run without its statistics."""
+    from dsnot_exp.methods.statistics import Statistic  # imports torch, as the plug-in has
+
     needs: Any = getattr(found, "needs", frozenset())
     for need in needs:
         if not isinstance(need, Statistic):

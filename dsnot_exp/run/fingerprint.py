@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -11,12 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig
 
 from dsnot_exp import __version__, tinyworld
-from dsnot_exp.config import WITHOUT_EFFECT, ModelConfig, to_config
+from dsnot_exp.config import WITHOUT_EFFECT, ModelConfig
 from dsnot_exp.methods import registry
 from dsnot_exp.models.source import Source
+from dsnot_exp.run.composed import refused_name, request_of
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import PACKAGE
@@ -52,8 +52,7 @@ def run_id(_root_: DictConfig) -> str:
     try:
         plan = plan_of(_root_)
     except DsnotError:
-        digest = hashlib.sha256(OmegaConf.to_yaml(_without_hydra(_root_)).encode()).hexdigest()
-        return f"refused-{digest[:8]}"
+        return refused_name(_root_)
     pattern = plan.config.pattern.replace(":", "of")
     amount = f"{plan.config.sparsity:g}" if pattern == "unstructured" else pattern
     methods = [plan.config.prune["name"]]
@@ -66,14 +65,7 @@ def run_id(_root_: DictConfig) -> str:
 
 def plan_of(composed: DictConfig) -> Plan:
     """The plan of a composed configuration; its `hydra` node, if any, is ignored."""
-    return make_plan(to_config(_without_hydra(composed)))
-
-
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    raw = copy.deepcopy(composed)
-    with read_write(raw), open_dict(raw):
-        raw.pop("hydra", None)
-    return raw
+    return make_plan(request_of(composed))
 
 
 def _model_name(model: ModelConfig) -> str:
@@ -87,7 +79,7 @@ def model_fingerprint(source: Source) -> str:
     """The commit of a model on the hub, or a hash of a local folder's content."""
     if source.revision is not None:
         return f"{source.path}@{source.revision}"
-    return str(_fingerprint(Path(source.path)))
+    return str(_fingerprint(Path(source.place)))
 
 
 def code_fingerprint() -> str:
@@ -119,17 +111,29 @@ def _local_names(plan: Plan) -> list[str]:
     return sorted({name for name in names if name and Path(name).expanduser().exists()})
 
 
+WEIGHTS = (".safetensors", ".gguf", ".bin")
+
+
 def _fingerprint(path: Path) -> Any:
-    """Hash of a data file, or of a model folder's JSON files and samples of its weights."""
+    """Hash of a data file, or of a model's JSON files and samples of its weights."""
     path = path.expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return hashlib.sha256(_sampled(path)).hexdigest()
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for part in sorted([*path.glob("*.json"), *path.glob("*.safetensors")]):
+    for part in _model_files(path):
         digest.update(part.name.encode())
-        digest.update(_sampled(part) if part.suffix == ".safetensors" else part.read_bytes())
+        digest.update(_sampled(part) if part.suffix in WEIGHTS else part.read_bytes())
     return digest.hexdigest()
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """The files that make a model. Pickles count where there are no safetensors files."""
+    safe = [*folder.glob("*.safetensors")]
+    others = [] if safe else [*folder.glob("pytorch_model*.bin"), *folder.glob("*.gguf")]
+    return sorted([*folder.glob("*.json"), *safe, *others])
 
 
 def _sampled(path: Path, pieces: int = 64, length: int = 4096) -> bytes:

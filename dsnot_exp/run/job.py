@@ -18,11 +18,11 @@ from dsnot_exp.results.summary import show_result
 from dsnot_exp.results.wandb_mirror import mirror
 from dsnot_exp.run.experiment import Experiment
 from dsnot_exp.run.fingerprint import code_fingerprint, config_hash, model_fingerprint
-from dsnot_exp.run.inputs import prepare
+from dsnot_exp.run.inputs import Inputs, prepare
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.run.state import RunState
-from dsnot_exp.utils.console import Display, say
+from dsnot_exp.utils.console import Display, say, say_log
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.hidden_states import Storage
 
@@ -58,8 +58,9 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
     (folder / NOTE).unlink(missing_ok=True)
     log.info("command: %s", command)
     log.info("configuration: %s", asdict(plan.config))
-    with clock("load"):
-        plan, inputs = prepare(plan)
+    with clock("load"), Display() as display:
+        plan, inputs = prepare(plan, display.phase)
+    say_log()
     state.clear_if_before(written_at(folder))
     if plan.config.resume != "true":
         state.clear()
@@ -69,9 +70,12 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
         suite = Suite(
             plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
             dense_store(plan, inputs.source), state.store, ranks, display,
-            Storage(config.calib.states, folder),
+            Storage(config.calib.states, folder), task_bos=inputs.task_bos,
         )  # fmt: skip
-        outcome = Experiment(plan, inputs, clock, display, suite, state).run(folder)
+        shared = pruned_store(plan, inputs)
+        outcome = Experiment(plan, inputs, clock, display, suite, state, shared, identity).run(
+            folder
+        )
     result = assemble(outcome, identity, command)
     if ranks.first:
         write_result(folder, result)  # first: a later failure must not lose the result
@@ -96,3 +100,19 @@ def dense_store(plan: Plan, source: Source) -> Store:
         "code": code_fingerprint(),
     }
     return Store(Path(config.out) / "dense", common, config.rerun, plan.ranks)
+
+
+def pruned_store(plan: Plan, inputs: Inputs) -> Store:
+    """Measurements of models after the initializer alone, shared like those of dense models: a
+    sweep over refiners measures each of them once."""
+    if plan.recipe is None:
+        return Store(None)
+    config = plan.config
+    common = {
+        "run": config_hash(plan.initializer_only()),
+        "model": model_fingerprint(inputs.source),
+        "data": inputs.initializer_only().records(),
+        "processes": plan.ranks.size,
+        "code": code_fingerprint(),
+    }
+    return Store(Path(config.out) / "pruned", common, config.rerun, plan.ranks)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from dsnot_exp.config import Config
-from dsnot_exp.data.corpora import refuse_unknown
 from dsnot_exp.methods import registry
 from dsnot_exp.methods.patterns import parse
-from dsnot_exp.methods.protocols import Finetuner
+from dsnot_exp.methods.protocols import Finetuner, candidates
 from dsnot_exp.run.build_method import build
-from dsnot_exp.run.check_options import check_options, device_of
+from dsnot_exp.run.device import device_of
+from dsnot_exp.run.settle import is_none, settle
 from dsnot_exp.utils.distributed import Ranks, current
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.walk.recipe import Recipe
+
+HELD_OUT_SHARE = 16  # one sequence held out per so many samples
 
 
 @dataclass(frozen=True)
@@ -41,74 +43,64 @@ class Plan:
     def needs_calibration(self) -> bool:
         return self.recipe is not None and bool(self.recipe.needs)
 
+    @property
+    def evaluates_pruned(self) -> bool:
+        evaluation = self.config.eval
+        return "pruned" in evaluation.baselines and bool(evaluation.perplexity or evaluation.tasks)
+
+    @property
+    def held_out(self) -> int:
+        """Sequences on which the refinement budget is chosen; 0 if it is given."""
+        calib = self.config.calib
+        if self.recipe is None or not candidates(self.recipe.refiner):
+            return 0
+        return calib.held_out or max(1, calib.samples // HELD_OUT_SHARE)
+
+    def initializer_only(self) -> Plan:
+        """The plan of the `pruned` stage, which all runs with the same pruner share."""
+        assert self.recipe is not None
+        none = {"name": registry.NONE}
+        config = replace(
+            self.config,
+            refine=none,
+            reconstruct=none,
+            finetune=none,
+            calib=replace(self.config.calib, held_out=None),
+            eval=replace(self.config.eval, baselines=[]),
+        )
+        recipe = self.recipe.initializer_only()
+        return replace(self, config=config, recipe=recipe, finetuner=None)
+
 
 def make_plan(config: Config) -> Plan:
     """Check every option; a RequestError names the key, the value and the remedy."""
-    check_options(config)
-    device, recipe = device_of(config.device), _recipe(config)
-    for name in config.eval.perplexity:
-        refuse_unknown("eval.perplexity", name)
-    if recipe is not None:
-        refuse_unknown("calib.dataset", config.calib.dataset)
-    return Plan(
-        config=replace(
-            config,
-            sparsity=0.0 if recipe is None else recipe.pattern.sparsity,
-            # an unquoted `true` in YAML arrives as "True"
-            model=replace(config.model, streaming=config.model.streaming.lower()),
-            eval=replace(config.eval, streaming=config.eval.streaming.lower()),
-            relative_error=config.relative_error.lower(),
-            resume=config.resume.lower(),
-        ),
-        recipe=recipe,
-        finetuner=_finetuner(config, device),
-        device=device,
-    )
+    config = settle(config)
+    device = device_of(config.device)
+    return Plan(config, _recipe(config), _finetuner(config, device), device)
 
 
 def _recipe(config: Config) -> Recipe | None:
-    # Build them even if the run does not use them, so that a misspelt option always raises.
-    pattern = parse(config.pattern, config.sparsity)
-    refiner = None if is_none(config.refine) else build("refine", config.refine)
-    allocator = build("allocate", config.allocate)
-    reconstructor = build("reconstruct", config.reconstruct)
     if is_none(config.prune):
         return None
     return Recipe(
-        pattern=pattern,
+        pattern=parse(config.pattern, config.sparsity),
         pruner=build("prune", config.prune),
-        refiner=refiner,
-        reconstructor=reconstructor,
-        allocator=allocator,
-        relative_error=config.relative_error.lower(),
+        refiner=None if is_none(config.refine) else build("refine", config.refine),
+        reconstructor=build("reconstruct", config.reconstruct),
+        allocator=build("allocate", config.allocate),
+        relative_error=config.relative_error,
         min_tokens=config.calib.min_tokens,
         seed=config.seed,
     )
 
 
-def is_none(options: dict[str, object]) -> bool:
-    return options["name"] == registry.NONE
-
-
 def _finetuner(config: Config, device: torch.device) -> Finetuner | None:
     if is_none(config.finetune):
         return None
-    name = config.finetune["name"]
-    finetuner: Finetuner = build("finetune", config.finetune)
-    if is_none(config.prune):
-        raise RequestError(
-            f"finetune={name}: with prune=none there is no sparse model to train; choose a "
-            "pruner, or finetune=none"
-        )
     if (device.index or 0) > 0:
         raise RequestError(
-            f"finetune={name}: Trainer uses the first GPU, not device={device}; set "
-            f"CUDA_VISIBLE_DEVICES={device.index} and choose device=cuda"
+            f"finetune={config.finetune['name']}: Trainer uses the first GPU, not device={device}; "
+            f"set CUDA_VISIBLE_DEVICES={device.index} and choose device=cuda"
         )
-    if current().size > 1:
-        raise RequestError(
-            f"finetune={name}: training uses one process; start it without torchrun, or choose "
-            "finetune=none"
-        )
-    refuse_unknown("finetune.dataset", finetuner.dataset)
+    finetuner: Finetuner = build("finetune", config.finetune)
     return finetuner

@@ -1,81 +1,104 @@
-"""Prints a run's progress bars and lines, and copies them to the log."""
+"""Prints a run's progress and lines, and copies them to the log."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
-from dsnot_exp.utils.distributed import rank_suffix
+from dsnot_exp.utils.progress import Bars, Lines
+from dsnot_exp.utils.torchrun import rank_suffix
 
 log = logging.getLogger(__name__)
 console = Console(soft_wrap=True, highlight=False, quiet=bool(rank_suffix()))
+JOBS = "DSNOT_EXP_JOBS"  # number of jobs of a sweep, for the processes of its launcher
+_job: list[str] = []  # "job 2 of 6", in a sweep
 
 
 class Display:
-    """A progress bar per phase of a run; every step is also logged."""
+    """The progress of a run's phases; every step is also logged. On a terminal each phase has a
+    bar; in a pipe, a log file or a notebook it has about ten lines.
 
-    def __init__(self) -> None:
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[at]}"),
-            console=console,
-            transient=not console.is_terminal,
-        )
+    clock: seconds
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        live = console.is_terminal and console.is_interactive and not console.is_jupyter
+        self.bars = Bars(console) if live else None
         self.task: TaskID | None = None
+        self.lines: Lines | None = None
 
     def __enter__(self) -> Display:
-        self.progress.start()
+        if self.bars is not None:
+            self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        if self.bars is not None:
+            self.bars.stop()
 
     @contextmanager
     def phase(self, name: str, total: int, what: str = "") -> Iterator[Display]:
-        """Show a progress bar with `total` steps; it ends with the label `what`."""
+        """Show the progress of `total` steps. `what`: a label, such as the data set."""
         log.info("%s %s: %d steps", name, what, total)
-        before, self.task = self.task, self.progress.add_task(name, total=total, at=what)
+        before = self.task, self.lines
+        if self.bars is not None:
+            self.task = self.bars.add_task(name, total=total, at=what)
+        else:
+            self.lines = Lines(name, total, what, _say_in_job, self.clock)
         try:
             yield self
-            self.progress.update(self.task, at=what)
+            if self.bars is not None and self.task is not None:
+                self.bars.update(self.task, at=what)
+            if self.lines is not None:
+                self.lines.end()
         finally:
-            self.task = before
+            self.task, self.lines = before
 
     def expect(self, total: int) -> None:
-        """Restart the bar of the current phase with `total` steps."""
-        if self.task is not None:
-            self.progress.update(self.task, total=total, completed=0)
+        """Restart the current phase with `total` steps."""
+        if self.bars is not None and self.task is not None:
+            self.bars.update(self.task, total=total, completed=0)
+        if self.lines is not None:
+            self.lines.expect(total)
 
     def at(self, what: str) -> None:
         """Show and log the current item, such as a layer."""
         log.info("%s", what)
-        if self.task is not None:
-            self.progress.update(self.task, at=what)
+        if self.bars is not None and self.task is not None:
+            self.bars.update(self.task, at=what)
 
     def advance(self, steps: float = 1) -> None:
-        if self.task is not None:
-            self.progress.advance(self.task, steps)
+        if self.bars is not None and self.task is not None:
+            self.bars.advance(self.task, steps)
+        if self.lines is not None:
+            self.lines.advance(steps)
+
+
+def begin_job(number: int | None) -> None:
+    """Start the output of a run. number: of the job in its sweep, from 1; None: no sweep"""
+    count = f" of {os.environ[JOBS]}" if JOBS in os.environ else ""
+    _job[:] = [] if number is None else [f"job {number}{count}"]
+
+
+def say_log() -> None:
+    """Print the path of the log file."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            _say_in_job(f"log       {handler.baseFilename}")
 
 
 def say(line: str) -> None:
     """Print and log a line."""
     log.info("%s", line)
     console.print(line, markup=False)
+
+
+def _say_in_job(line: str) -> None:
+    say(": ".join([*_job, line]))

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.torchrun import launched
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=7)  # the other processes wait while the first measures accuracy
@@ -90,12 +91,6 @@ class Ranks:
 ALONE = Ranks()
 
 
-def rank_suffix() -> str:
-    """Suffix of the log file's name: every process writes its own log."""
-    rank = int(os.environ.get("RANK", 0)) if dist.is_torchelastic_launched() else 0
-    return f".rank{rank}" if rank else ""
-
-
 def current() -> Ranks:
     if not (dist.is_available() and dist.is_initialized()):
         return Ranks()
@@ -104,7 +99,7 @@ def current() -> Ranks:
 
 def join() -> Ranks:
     """Join the process group if torchrun started this process. Each process has its own GPU."""
-    if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
+    if dist.is_available() and launched() and not dist.is_initialized():
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if gpus:
             if local >= gpus:

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig
+from dsnot_exp.config import DTYPES, CalibConfig, Config, EvalConfig, ModelConfig
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.loading import DTYPES
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.plan import Plan, make_plan

@@ -73,6 +73,8 @@ def toy_arguments(folder: Path, **changes: Any) -> list[str]:
         "calib.samples=8",
         "calib.seqlen=24",
         f"eval.perplexity=[{folder}/test.safetensors]",
+        "eval.baselines=[]",
+        "model.max_cycles=50",
         "wandb=disabled",
     ]
 

@@ -22,21 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.finetune.options import TrainingOptions, require_positive
+from dsnot_exp.methods.finetune.options import LoraOptions
 from dsnot_exp.utils.errors import RequestError, RunError
 
 
 @dataclass(frozen=True)
-class Lora(TrainingOptions):
-    """rank, alpha: of the adapters; the delta is scaled by alpha / rank."""
-
-    rank: int = 8
-    alpha: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("rank", "alpha"):
-            require_positive(name, getattr(self, name))
+class Lora(LoraOptions):
+    """Trains adapters and merges them."""
 
     def refuse(self, layer: str, is_expert: bool) -> None:
         """Refuse an expert: no mask can act on the delta that peft adds to it."""

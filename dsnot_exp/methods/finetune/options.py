@@ -48,6 +48,19 @@ class TrainingOptions:
         return self.samples or self.steps * self.batch_size
 
 
+@dataclass(frozen=True)
+class LoraOptions(TrainingOptions):
+    """rank, alpha: of the adapters; the delta is scaled by alpha / rank."""
+
+    rank: int = 8
+    alpha: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("rank", "alpha"):
+            require_positive(name, getattr(self, name))
+
+
 def require_positive(name: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise ValueError(f"{name}={value}: expected 1 or more")

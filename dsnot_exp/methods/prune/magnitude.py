@@ -9,23 +9,14 @@ from torch import Tensor
 
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
+from dsnot_exp.methods.prune.options import MagnitudeOptions
 from dsnot_exp.methods.statistics import InputStatistics
-
-SCOPES = ("auto", "row", "matrix")
 
 
 @dataclass(frozen=True)
-class Magnitude:
-    """`scope`: compare weights within a `row` or over the whole `matrix`. `auto` does what
-    the released code does: `row` if a refiner follows, else `matrix`."""
-
+class Magnitude(MagnitudeOptions):
     needs: ClassVar[Needs] = frozenset()
     rows: ClassVar[Rows] = "independent"
-    scope: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.scope not in SCOPES:
-            raise ValueError(f"scope={self.scope}: choose from {', '.join(SCOPES)}")
 
     def __call__(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
+from dsnot_exp.methods.prune.options import SparseGPTOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 LEAF = 32  # columns that are updated one by one; the rest are matrix products
@@ -23,25 +24,9 @@ ATTEMPTS = 4  # the damping, then tenfold, up to three times
 
 
 @dataclass(frozen=True)
-class SparseGPT:
-    """The options.
-
-    block: columns (128 in the paper) whose mask is chosen together, by a threshold over all rows
-    damping: added to the diagonal of H, as a fraction of its mean
-    update_weights: false keeps the mask and the dense weights
-    """
-
+class SparseGPT(SparseGPTOptions):
     needs: ClassVar[Needs] = frozenset({Statistic.GRAM, Statistic.NORM})
     rows: ClassVar[Rows] = "independent"  # the pattern compares over all rows
-    block: int = 128
-    damping: float = 0.01
-    update_weights: bool = True
-
-    def __post_init__(self) -> None:
-        if self.block < 1:
-            raise ValueError(f"block={self.block}: expected 1 or more columns")
-        if self.damping < 0:
-            raise ValueError(f"damping={self.damping}: expected 0 or more")
 
     def __call__(
         self,

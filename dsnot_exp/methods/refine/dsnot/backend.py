@@ -33,6 +33,14 @@ def usable(weight: Tensor) -> bool:
     return in_memory and native.available("dsnot_rows")
 
 
+def kernel(device: torch.device, dtype: torch.dtype) -> str:
+    """What refines weights of this kind here: `triton`, `c`, or `torch` operations."""
+    example = torch.empty(1, 1, dtype=dtype, device=device)
+    if not usable(example):
+        return "torch"
+    return "triton" if on_triton(example) else "c"
+
+
 def on_triton(weight: Tensor) -> bool:
     """TRITON_INTERPRET=1, Triton's debugging switch, runs the kernel on the CPU."""
     return weight.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"

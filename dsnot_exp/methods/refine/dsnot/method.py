@@ -18,7 +18,7 @@ already kept, and the row's budget drifts. Here budgets never drift: such a row 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -30,69 +30,28 @@ from dsnot_exp.methods.protocols import Initial, Layer, Needs, Refined, Rows
 from dsnot_exp.methods.refine.dsnot import backend
 from dsnot_exp.methods.refine.dsnot.criteria import grow_queue, prune_queue
 from dsnot_exp.methods.refine.dsnot.cycles import run_cycles
+from dsnot_exp.methods.refine.dsnot.options import AUTO, BUDGETS, DSnoTOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
-
-CHOICES = {
-    "variance": ("pooled", "sequence"),
-    "grow": ("mean_over_var", "mean", "magnitude", "wanda", "random"),
-    "prune": ("signed_wanda", "wanda", "signed_magnitude", "magnitude", "random"),
-    "stop_on_sign_flip": ("auto", "always", "never"),
-    "only_better": ("auto", "always", "never"),
-    "used_up": ("stop", "run_on"),
-}
 
 
 @dataclass(frozen=True)
-class DSnoT:
-    """Each option is an ablation of the paper.
-
-    max_cycles: the most swaps per row; a float below 1 is a fraction of the row
-    update_threshold: a row stops once |e_r| <= this (unit: token sum of a sequence)
-    variance_power: gamma; 0 ignores the variance
-    variance: `pooled` over all tokens (paper), or the mean within a `sequence` (released code)
-    grow, prune: the criteria; for N:M, `prune=signed_wanda` uses the initial scores and no sign
-    stop_on_sign_flip: stop a row at a swap that would flip the sign of e_r; `auto`: for N:M only,
-        as in the released code
-    only_better: a row whose |e_r| would end larger keeps its initial mask; `auto`: only if the
-        pruner moved the weights (SparseGPT), which leaves little error to reduce
-    used_up: when no kept weight has the wanted sign, `stop` the row (paper), or `run_on` with
-        the other sign, the most important first (released code)
-    skip: glob patterns of linears, named inside a block, that keep their initial mask
-    """
-
+class DSnoT(DSnoTOptions):
     needs: ClassVar[Needs] = frozenset({Statistic.MEAN, Statistic.VAR, Statistic.NORM})
-    max_cycles: int | float = 50
-    update_threshold: float = 0.1
-    variance_power: float = 1.0
-    variance: str = "pooled"
-    grow: str = "mean_over_var"
-    prune: str = "signed_wanda"
-    stop_on_sign_flip: str = "auto"
-    only_better: str = "auto"
-    used_up: str = "stop"
-    skip: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)}: choose from {', '.join(choices)}")
-        if self.max_cycles < 0 or (
-            self.max_cycles >= 1 and self.max_cycles != int(self.max_cycles)
-        ):
-            raise ValueError(
-                f"max_cycles={self.max_cycles}: expected a whole number of cycles, 0 or more, "
-                "or a fraction of the row below 1"
-            )
-        if self.update_threshold < 0:
-            raise ValueError(f"update_threshold={self.update_threshold}: expected 0 or more")
 
     @property
     def rows(self) -> Rows:
         """A random criterion draws numbers for a whole matrix."""
         return "together" if "random" in (self.grow, self.prune) else "independent"
 
+    @property
+    def candidates(self) -> dict[str, DSnoT]:
+        if self.max_cycles != AUTO:
+            return {}
+        return {str(budget): replace(self, max_cycles=budget) for budget in BUDGETS}
+
     def cycles(self, width: int) -> int:
         """The most swaps in a row of `width` weights."""
+        assert not isinstance(self.max_cycles, str), "auto is chosen by the walk"
         if 0 < self.max_cycles < 1:
             return max(1, round(self.max_cycles * width))
         return int(self.max_cycles)

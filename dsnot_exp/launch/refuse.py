@@ -1,0 +1,105 @@
+"""Refuses options that Hydra would misread or answer in its own terms."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+
+from dsnot_exp.methods import registry
+from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.paths import beside_or_inside
+from dsnot_exp.utils.wanted import did_you_mean, shown
+
+FEW = 40  # choices that fit into a line
+
+
+def refuse(options: list[Override], sweeps: bool) -> None:
+    """Check the options of a command that starts runs. sweeps: with -m"""
+    for option in options:
+        key, word = option.key_or_group, option.input_line or ""
+        if key.startswith("hydra"):
+            continue
+        if option.is_delete():
+            raise RequestError(f"{word}: an option cannot be removed; choose a value: {key}=VALUE")
+        if option.package is not None and key in groups():
+            raise RequestError(f"{word}: write {key}=VALUE, without @{option.package}")
+        if key == "sweeps":
+            _check_study(option, sweeps)
+        elif key in groups():
+            if option.is_add():
+                raise RequestError(f"{word}: write {word.lstrip('+')}, without +")
+            for value in _values(option):
+                if isinstance(value, list):
+                    raise RequestError(f"{word}: choose one of {', '.join(choices(key))}")
+                if not isinstance(value, str | dict):
+                    raise RequestError(no_choice(key, shown(value), choices(key)))
+                if isinstance(value, str):
+                    refuse_path(key, value)
+        if option.is_sweep_override() and not sweeps:
+            raise RequestError(_several(word, key))
+
+
+def no_choice(group: str, value: str, known: list[str]) -> str:
+    """One line: `value` is none of the choices of `group`."""
+    near = did_you_mean(value, known)
+    if len(known) > FEW:
+        return f"{group}={value}: no such choice{near or ';'} --help lists all"
+    return f"{group}={value}: choose from {', '.join(known)}{near}"
+
+
+def refuse_path(group: str, value: str) -> None:
+    """`model`, `calib` and `eval` take the name of a choice; a path goes to one of their options,
+    as does a data set to evaluate on."""
+    found = re.match(r"[/~.]", value) or (value and Path(value).expanduser().exists())
+    if group == "model" and found:
+        raise RequestError(f"model={value}: for a folder write model=local model.path={value}")
+    if group == "model" and re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+        raise RequestError(
+            f"model={value}: for a model on the hub write model=hub model.path={value}"
+        )
+    if group == "calib" and found:
+        raise RequestError(f"calib={value}: for a file write calib.dataset={value}")
+    if group == "eval" and (found or value in choices("calib")):
+        raise RequestError(f"eval={value}: for a text write eval.perplexity=[{value}]")
+
+
+def groups() -> list[str]:
+    found = [path.name for path in beside_or_inside("conf").iterdir() if path.is_dir()]
+    return sorted({*found, *registry.OURS} - {"hydra"})
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group accepts: our files and the plug-ins."""
+    files = (beside_or_inside("conf") / group).glob("*.yaml")
+    stored = ConfigStore.instance().repo.get(group, {})
+    names = {path.stem for path in files} | {n[:-5] for n in stored if n.endswith(".yaml")}
+    return sorted(names)
+
+
+def _values(option: Override) -> list[Any]:
+    value = option._value
+    listed = value.list if isinstance(value, ChoiceSweep) else [value]
+    return [one.text if isinstance(one, QuotedString) else one for one in listed]
+
+
+def _check_study(option: Override, sweeps: bool) -> None:
+    word = option.input_line or ""
+    if not option.is_add():
+        raise RequestError(f"{word}: for a study write -m +{word}")
+    if not sweeps:
+        raise RequestError(f"{word}: a study has several runs: add -m")
+
+
+def _several(word: str, key: str) -> str:
+    value = word.partition("=")[2]
+    if key in groups():
+        return f"{word}: several values are a sweep: add -m"
+    if key == "pattern":
+        return f"{word}: write {key}={value.replace(',', ':')}; to sweep over patterns, add -m"
+    if re.fullmatch(r"-?\d+,\d+", value):
+        return f"{word}: write {key}={value.replace(',', '.')}; to sweep over two values, add -m"
+    return f"{word}: several values are a sweep: add -m; a list is written {key}=[{value}]"
