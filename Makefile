@@ -2,6 +2,7 @@
 # make test      lint, type checks and tests; it and `make run` create .venv on first use
 # make docs-check  check README.md and docs/ against the code, then run the README's quick start
 # make test-ray  test the ray launcher in a separate environment
+# make fuzz      run 500 random command lines on toy models; ARGS="--runs 50 --seed 1" for others
 # make mutate    change methods/ and walk/ line by line and list the changes that no test notices;
 #                ONLY="dsnot_exp.methods.patterns*" restricts it to one module (half a minute)
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 # Reinstall only when pyproject.toml or constraints.txt changes.
 READY := $(VENV)/.ready
 
-.PHONY: run test docs-check test-ray mutate setup clean
+.PHONY: run test docs-check fuzz test-ray mutate setup clean
 
 run: $(READY)
 	$(BIN)/python -m dsnot_exp $(ARGS)
@@ -23,6 +24,9 @@ test: $(READY)
 
 docs-check: $(READY)
 	$(BIN)/python -m tests.docs.check_docs --run
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Hydra's ray plug-in requires a cloudpickle that is too old for the pinned joblib.
 test-ray:
