@@ -1,65 +1,53 @@
-"""The prunable matrices of a block, always exposed as `weight: (out, in)`.
-
-GPT-2's `Conv1D` and gpt_oss' experts store weights as (in, out). Only this module transposes them.
-The experts of one layer are slices of 3-D parameters, (experts, out, in).
-"""
+"""The prunable matrices of a block, and what is refused because it is none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from dsnot_exp.models.kept_dense import setting, starred, why_dense
+from dsnot_exp.models.matrix import Linear as Linear
+from dsnot_exp.models.matrix import expert_matrices, is_experts
+from dsnot_exp.models.routers import ROUTERS as ROUTERS
+from dsnot_exp.models.routers import below, routers
 from dsnot_exp.utils.errors import RequestError
-
-ROUTERS = ("gate", "router", "shared_expert_gate")
-
-
-@dataclass(frozen=True)
-class Linear:
-    """One prunable matrix: the weight of a module, or one expert's slice of a parameter."""
-
-    module: nn.Module
-    name: str = "weight"  # the parameter's name in the module
-    transposed: bool = False
-    expert: int | None = None
-
-    @property
-    def parameter(self) -> Tensor:
-        return self.module.get_parameter(self.name)
-
-    @property
-    def weight(self) -> Tensor:
-        """(out, in): the parameter itself or a view of it."""
-        weight = self.parameter.data
-        if self.expert is not None:
-            weight = weight[self.expert]
-        return weight.T if self.transposed else weight
-
-    def write(self, weight: Tensor) -> None:
-        """Copy `weight: (out, in)` into the parameter, in the parameter's dtype."""
-        self.weight.copy_(weight)
 
 
 def linears(block: nn.Module, dense: Sequence[str] = ()) -> dict[str, Linear]:
-    """The prunable matrices of a block by name: all linear layers except routers, and all expert
-    matrices, such as `mlp.experts.7.down_proj`. `dense`: globs of names to exclude."""
-    found = {}
+    """The prunable matrices of a block by name: all linear layers except routers and adapters, and
+    all expert matrices, such as `mlp.experts.7.down_proj`. A parameter that two layers share is
+    listed once. `dense`: globs of names to exclude."""
+    found: dict[str, Linear] = {}
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear | Conv1D):  # falcon subclasses Linear: never compare types
             found[name] = Linear(module, transposed=isinstance(module, Conv1D))
         elif is_experts(module):
             for linear in expert_matrices(module):
                 found[f"{name}.{linear.expert}.{linear.name}"] = linear
-    left = routers(block)
-    return {
-        name: linear
-        for name, linear in found.items()
-        if name not in left and not any(matches(name, glob) for glob in dense)
-    }
+    left, seen = routers(block), set()
+    kept = {}
+    for name, linear in found.items():
+        if below(name, left) or is_adapter(name) or any(matches(name, glob) for glob in dense):
+            continue
+        if linear.key not in seen:
+            seen.add(linear.key)
+            kept[name] = linear
+    return kept
+
+
+def owned(members: nn.ModuleList, dense: Sequence[str] = ()) -> list[dict[str, Linear]]:
+    """The prunable matrices of each block by name. A parameter that several blocks share (Zamba's
+    transformer) belongs to the first of them: it is solved once and counted once."""
+    seen: set[tuple[int, int | None]] = set()
+    blocks = []
+    for block in members:
+        own = {n: linear for n, linear in linears(block, dense).items() if linear.key not in seen}
+        seen |= {linear.key for linear in own.values()}
+        blocks.append(own)
+    return blocks
 
 
 def all_linears(blocks: tuple[str, nn.ModuleList], dense: Sequence[str] = ()) -> dict[str, Linear]:
@@ -68,24 +56,9 @@ def all_linears(blocks: tuple[str, nn.ModuleList], dense: Sequence[str] = ()) ->
     name, members = blocks
     return {
         f"{name}.{index}.{linear}": matrix
-        for index, block in enumerate(members)
-        for linear, matrix in linears(block, dense).items()
+        for index, own in enumerate(owned(members, dense))
+        for linear, matrix in own.items()
     }
-
-
-def is_experts(module: nn.Module) -> bool:
-    """Whether a module holds experts as 3-D parameters, as in transformers 5. Such modules state
-    their orientation in `is_transposed`."""
-    return hasattr(module, "is_transposed") and any(
-        p.dim() == 3 for p in module.parameters(recurse=False)
-    )
-
-
-def expert_matrices(module: nn.Module) -> Iterator[Linear]:
-    matrices = [(n, p) for n, p in module.named_parameters(recurse=False) if p.dim() == 3]
-    for expert in range(matrices[0][1].shape[0]):
-        for name, _ in matrices:
-            yield Linear(module, name, bool(module.is_transposed), expert)
 
 
 def is_routed(name: str) -> bool:
@@ -93,15 +66,9 @@ def is_routed(name: str) -> bool:
     return "experts" in name.split(".")
 
 
-def routers(block: nn.Module) -> set[str]:
-    """Names of the modules that route tokens to experts. They stay dense. A `gate` is a router
-    only if its parent has experts."""
-    return {
-        f"{name}.{child}".lstrip(".")
-        for name, module in block.named_modules()
-        for child in ROUTERS
-        if hasattr(module, "experts") and hasattr(module, child)
-    }
+def is_adapter(name: str) -> bool:
+    """Whether a module or parameter of this name belongs to a LoRA adapter of peft."""
+    return any(part.startswith("lora_") for part in name.split("."))
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -110,25 +77,61 @@ def matches(name: str, pattern: str) -> bool:
     return any(fnmatch(name, p) or fnmatch(name, f"{p}.*") for p in pattern.split("|"))
 
 
-def refuse_unprunable(block: nn.Module, block_name: str, left_dense: list[str]) -> None:
-    """Raise if a block has a matrix outside any linear layer (a convolution, experts of an unknown
-    layout). If it silently stayed dense, the reported sparsity would be wrong."""
-    prunable = {id(linear.parameter) for linear in linears(block).values()}
-    biases = {
-        id(parameter)
-        for module in block.modules()
-        if is_experts(module)
-        for parameter in module.parameters(recurse=False)
-        if parameter.dim() == 2
+def kept_dense(members: nn.ModuleList, dense: Sequence[str] = ()) -> dict[str, str]:
+    """What stays dense by itself, and why: {"*.mamba.conv1d.weight": "depthwise convolution"}.
+    `dense`: globs of names that the user keeps dense; they are not listed."""
+    return {
+        f"*.{starred(name)}": why
+        for block in members
+        for name, _, why in _outside(block, dense)
+        if why is not None
     }
-    dense = routers(block)
+
+
+def refuse_unprunable(block: nn.Module, block_name: str, left_dense: Sequence[str]) -> None:
+    """Raise if a block has a matrix outside any linear layer (experts of an unknown layout, say)
+    that does not stay dense by itself. If it silently did, the reported sparsity would be wrong."""
+    name, _, index = block_name.rpartition(".")
+    refuse_unprunable_blocks(name, {index: block}, left_dense)
+
+
+def refuse_unprunable_blocks(
+    name: str, members: Mapping[str, nn.Module], dense: Sequence[str], others: Sequence[str] = ()
+) -> None:
+    """The same for all blocks of the list `name`, in one message. `others`: names of layers that
+    must stay dense for another reason; the remedy holds them too."""
+    found = {
+        (f"{name}.{index}".lstrip("."), matrix): parameter
+        for index, block in members.items()
+        for matrix, parameter, why in _outside(block, dense)
+        if why is None
+    }
+    if not found:
+        return
+    (block, first), parameter = next(iter(found.items()))
+    several = len({starred(m) for m in [*[matrix for _, matrix in found], *others]}) > 1
+    are, them = ("and others are", "them") if several else ("is", "it")
+    raise RequestError(
+        f"{block}.{first} {tuple(parameter.shape)} {are} outside any linear layer and cannot be "
+        f"pruned yet; to keep {them} dense, set {setting([*[m for _, m in found], *others], dense)}"
+    )
+
+
+def _outside(block: nn.Module, dense: Sequence[str]) -> Iterator[tuple[str, Tensor, str | None]]:
+    """The parameters in no linear layer that have two or more dimensions, and why each stays dense;
+    None: it cannot."""
+    prunable = {id(linear.parameter) for linear in linears(block).values()}
+    routing = routers(block)
     for name, parameter in block.named_parameters():
-        if parameter.dim() < 2 or id(parameter) in prunable | biases:
+        if parameter.dim() < 2 or id(parameter) in prunable:
             continue
-        if any(name.startswith(f"{router}.") for router in dense):
+        if any(matches(name, glob) for glob in dense):
             continue
-        if not any(matches(name, pattern) for pattern in left_dense):
-            raise RequestError(
-                f"{block_name}.{name} {tuple(parameter.shape)} is outside any linear layer and "
-                f"cannot be pruned yet; to keep it dense, set 'model.dense=[\"{name}\"]'"
-            )
+        owner, _, own = name.rpartition(".")
+        module = block.get_submodule(owner)
+        why = "router" if below(name, routing) else why_dense(module, own, parameter)
+        if is_adapter(name):
+            why = "LoRA adapter"
+        elif is_experts(module) and parameter.dim() == 2:
+            why = "bias"
+        yield name, parameter, why

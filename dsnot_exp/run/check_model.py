@@ -4,14 +4,34 @@ need the model's configuration, not its weights."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from torch import nn
 
-from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.linears import all_linears, linears, matches, refuse_unprunable
+from dsnot_exp.models.blocks import (
+    NOT_ALONE,
+    NOT_ENTERED,
+    NOT_ONCE,
+    NOT_SEQUENCES,
+    find_blocks,
+    refuse_shared_parameters,
+)
+from dsnot_exp.models.kept_dense import NO_PRODUCT, NOT_CALLED, refuse_layers
+from dsnot_exp.models.linears import (
+    all_linears,
+    is_routed,
+    kept_dense,
+    linears,
+    matches,
+    owned,
+    refuse_unprunable_blocks,
+)
+from dsnot_exp.models.loading import positions
+from dsnot_exp.models.probe import Layer, probe
 from dsnot_exp.run.plan import Plan
+from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError
 
 PAPER_SEQLEN = 2048
@@ -40,16 +60,25 @@ def settle_lengths(plan: Plan, positions: int | None) -> Plan:
     return replace(plan, config=config, finetuner=finetuner)
 
 
-def refuse_unprunable_model(plan: Plan, model: nn.Module) -> None:
+def refuse_unprunable_model(plan: Plan, model: nn.Module) -> dict[str, str]:
     """Raise if the blocks cannot be found, if a weight matrix is outside any linear layer, if M
-    does not divide a layer's width, or if `model.dense` or `refine.skip` matches no layer."""
+    does not divide a layer's width, or if `model.dense` or `refine.skip` matches no layer.
+    Returns what stays dense by itself, and why.
+
+    model: on the meta device, and of no use afterwards
+    """
     options, recipe = plan.config.model, plan.recipe
     assert recipe is not None
     name, members = blocks = find_blocks(model, options.blocks)
+    if options.streaming == "true":
+        refuse_shared_parameters(blocks)
+    wrong = _uncollected(model, blocks, options.dense) if recipe.needs else {}
+    others = [layer for _, layer in wrong]
+    refuse_unprunable_blocks(name, dict(members.named_children()), options.dense, others)
+    refuse_layers(wrong, options.dense)
     names: set[str] = set()
     everything: set[str] = set()
-    for index, block in enumerate(members):
-        refuse_unprunable(block, f"{name}.{index}", options.dense)
+    for block in members:
         names |= {*linears(block, options.dense)}
         everything |= {*linears(block), *(n for n, _ in block.named_parameters())}
     layers = all_linears(blocks, options.dense)
@@ -61,6 +90,42 @@ def refuse_unprunable_model(plan: Plan, model: nn.Module) -> None:
     _refuse_unmatched("model.dense", options.dense, everything)
     skip = recipe.refiner.skip if recipe.refiner is not None else []
     _refuse_unmatched("refine.skip", skip, names)
+    if not layers:
+        raise RequestError(f"{name}: no layer is left to prune; shorten model.dense")
+    return kept_dense(members, options.dense)
+
+
+def say_kept_dense(kept: dict[str, str]) -> None:
+    if kept:
+        say("kept dense: " + ", ".join(f"{name} ({why})" for name, why in kept.items()))
+
+
+def _uncollected(
+    model: nn.Module, blocks: tuple[str, nn.ModuleList], dense: Sequence[str]
+) -> dict[Layer, str]:
+    """The layers whose inputs the walk cannot see, and why: one forward shows it. Raises if the
+    walk cannot go through the blocks. `model`: on the meta device, and of no use afterwards."""
+    name, members = blocks
+    layers = {
+        (f"{name}.{index}", layer): linear
+        for index, own in enumerate(owned(members, dense))
+        for layer, linear in own.items()
+        if linear.expert is None and not is_routed(layer)
+    }
+    config: Any = model.config
+    found = probe(model, members, layers, positions(config))
+    if found is None:
+        return {}
+    for wrong, what in (
+        (not found.calls, NOT_ENTERED),
+        (found.calls != list(range(len(members))), NOT_ONCE),
+        (not found.walks, NOT_SEQUENCES),
+        (not found.alone, NOT_ALONE),
+    ):
+        if wrong:
+            raise RequestError(f"{type(model).__name__}: {what}")
+    uncalled = {layer: NOT_CALLED for layer in layers if layer not in found.called}
+    return uncalled | {layer: NO_PRODUCT for layer in layers if layer in found.unusual}
 
 
 def _refuse_unmatched(key: str, globs: list[str], names: set[str]) -> None:

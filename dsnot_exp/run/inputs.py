@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from dsnot_exp.config import CalibConfig, EvalConfig
-from dsnot_exp.data.tokens import (
-    Tokens,
-    calibration_tokens,
-    evaluation_tokens,
-    refuse_foreign_tokens,
-)
+from dsnot_exp.data.corpora import is_tokenised
+from dsnot_exp.data.progress import Phase, unseen
+from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.kinds import refuse_other_kinds
 from dsnot_exp.models.loading import (
     TORCH_DTYPES,
     hidden_size,
     load_config,
     load_tokenizer,
     positions,
+    refuse_broken_tokenizer,
     skeleton,
 )
+from dsnot_exp.models.open import check_files
+from dsnot_exp.models.report import Report
 from dsnot_exp.models.source import Source, locate
-from dsnot_exp.run.check_model import refuse_unprunable_model, settle_lengths
+from dsnot_exp.run.check_model import (
+    refuse_unprunable_model,
+    say_kept_dense,
+    settle_lengths,
+)
 from dsnot_exp.run.plan import Plan
+from dsnot_exp.run.texts import Texts
+from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError
 
 
@@ -40,7 +46,23 @@ class Inputs:
     calibration: Tokens | None  # None if no method needs it
     finetuning: Tokens | None
     evaluation: dict[str, Tokens]
+    task_bos: bool | None  # whether requests start with BOS; None: as the tokenizer does
+    checked: Report | None  # the report of loading the weights; None if they are checked later
     state_bytes: int  # upper bound of the state on disk
+
+    def initializer_only(self) -> Inputs:
+        """The inputs of the `pruned` stage."""
+        calibration = self.calibration
+        if calibration is not None:
+            calibration = replace(calibration, held_out=None)
+        return replace(self, calibration=calibration, finetuning=None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user must know about the tokens, one sentence each."""
+        texts = [self.calibration, self.finetuning, *self.evaluation.values()]
+        found = [line for text in texts if text is not None for line in text.warnings]
+        return list(dict.fromkeys(found))  # two data sets may warn of the same tokenizer
 
     def records(self) -> dict[str, Any]:
         """The `data` field of result.json."""
@@ -51,38 +73,46 @@ class Inputs:
         }
 
 
-def prepare(plan: Plan) -> tuple[Plan, Inputs]:
-    """Resolve the sequence lengths of `plan` and load its inputs."""
+def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
+    """Resolve the sequence lengths of `plan` and load its inputs. `phase` shows progress."""
     source = locate(plan.config.model)
     config = load_config(source)
+    refuse_other_kinds(source.place, config)
     plan = settle_lengths(plan, positions(config))
     block_weights = 0
     if plan.recipe is not None:
         model = skeleton(source, config)
-        refuse_unprunable_model(plan, model)
+        say_kept_dense(refuse_unprunable_model(plan, model))
         blocks = find_blocks(model, plan.config.model.blocks)[1]
         block_weights = sum(p.numel() for p in blocks.parameters())
+    checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval
     datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]
     datasets += [plan.finetuner.dataset] if plan.finetuner is not None else []
-    needs_text = evaluation.tasks or any(not d.endswith(".safetensors") for d in datasets)
-    tokenizer = _tokenizer(source, bool(needs_text), plan.config.save)
+    needs_text = evaluation.tasks or not all(map(is_tokenised, datasets))
+    vocabulary = config.get_text_config().vocab_size
+    tokenizer = _tokenizer(source, bool(needs_text), plan.config.save, vocabulary)
     if evaluation.tasks:
         refuse_tokenizer_without_marks(tokenizer, plan.config.model.path)
-    vocabulary = config.get_text_config().vocab_size
     tasks = load_tasks(evaluation.tasks) if evaluation.tasks else {}
-    calibration = _calibration(plan, tokenizer, vocabulary)
-    states = 0 if calibration is None else calibration.ids.numel() * hidden_size(config)
-    return plan, Inputs(
+    texts = Texts(plan, config, tokenizer, phase)
+    calibration = texts.calibration()
+    states = 0 if calibration is None else calibration.size * hidden_size(config)
+    inputs = Inputs(
         source=source,
         tokenizer=tokenizer,
         tasks=tasks,
         calibration=calibration,
-        finetuning=_finetuning(plan, tokenizer, vocabulary),
-        evaluation=_evaluation(evaluation, tokenizer, vocabulary),
+        finetuning=texts.finetuning(),
+        evaluation=texts.evaluation(),
+        task_bos=texts.bos("eval").of_tasks,
+        checked=checked,
         # 3 x hidden states: of two blocks while the newer is written, and a scratch file.
         state_bytes=(block_weights + 3 * states) * weight_dtype(config, plan).itemsize,
     )
+    for warning in inputs.warnings:
+        say(f"warning   {warning}")
+    return plan, inputs
 
 
 def weight_dtype(config: Any, plan: Plan) -> torch.dtype:
@@ -91,44 +121,15 @@ def weight_dtype(config: Any, plan: Plan) -> torch.dtype:
     return TORCH_DTYPES.get(plan.config.model.dtype, configured)
 
 
-def _tokenizer(source: Source, needed: bool, saved: bool) -> Any:
-    """None if nothing needs it. A tokenizer only to be saved with the model may be missing."""
+def _tokenizer(source: Source, needed: bool, saved: bool, vocabulary: int) -> Any:
+    """None if nothing needs it. A tokenizer only to be saved with the model may be missing, but not
+    broken."""
+    if not needed and not saved:
+        return None
+    refuse_broken_tokenizer(source)
+    if needed:
+        return load_tokenizer(source, vocabulary)
     try:
-        return load_tokenizer(source) if needed or saved else None
+        return load_tokenizer(source)
     except RequestError:
-        if needed:
-            raise
         return None
-
-
-def _calibration(plan: Plan, tokenizer: Any, vocabulary: int) -> Tokens | None:
-    if not plan.needs_calibration:
-        return None
-    calib: CalibConfig = plan.config.calib
-    assert calib.seqlen is not None
-    tokens = calibration_tokens(
-        calib.dataset, calib.samples, calib.seqlen, plan.config.seed, tokenizer
-    )
-    refuse_foreign_tokens(f"calib.dataset={calib.dataset}", tokens.ids, vocabulary)
-    return tokens
-
-
-def _finetuning(plan: Plan, tokenizer: Any, vocabulary: int) -> Tokens | None:
-    options = plan.finetuner
-    if options is None:
-        return None
-    assert options.seqlen is not None
-    tokens = calibration_tokens(
-        options.dataset, options.sequences, options.seqlen, plan.config.seed, tokenizer, "finetune"
-    )
-    refuse_foreign_tokens(f"finetune.dataset={options.dataset}", tokens.ids, vocabulary)
-    return tokens
-
-
-def _evaluation(evaluation: EvalConfig, tokenizer: Any, vocabulary: int) -> dict[str, Tokens]:
-    assert evaluation.seqlen is not None
-    texts: dict[str, Tokens] = {}
-    for name in evaluation.perplexity:
-        texts[name] = evaluation_tokens(name, evaluation.seqlen, tokenizer)
-        refuse_foreign_tokens(f"eval.perplexity={name}", texts[name].ids, vocabulary)
-    return texts

@@ -17,7 +17,7 @@ class Call:
     """The arguments of one block's forward on one batch, but for the hidden states.
 
     by_name: the model passes the hidden states as a keyword argument
-    others: how many values the block returns besides them; -1 if it does not return a tuple
+    others: how many values the block returns besides them; -1 if it returns a tensor
     """
 
     args: tuple[Any, ...]
@@ -35,7 +35,7 @@ class Call:
     def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
         """The block's output hidden states, of the same shape as `hidden`."""
         output = self.run(block, hidden)
-        states: Tensor = output[0] if isinstance(output, tuple) else output
+        states: Tensor = output[0] if isinstance(output, tuple | list) else output
         return states
 
     def as_returned(self, hidden: Tensor) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dsnot_exp.models.blocks import NOT_ENTERED, NOT_ONCE, NOT_SEQUENCES
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.walk.calls import Call, Forward, replaced_forwards
 
@@ -31,19 +32,23 @@ class _Recorder:
     fetch: Callable[[nn.Module], AbstractContextManager[nn.Module]]
     others: dict[type, int] = field(default_factory=dict)  # by class of block, as in Call
     shared: list[Tensor] = field(default_factory=list)
+    ids: Tensor = field(default_factory=lambda: torch.empty(0, 0))  # of the present batch
 
     def forward(self, index: int, block: nn.Module, real: Forward) -> Forward:
         def record(*args: Any, **kwargs: Any) -> Any:
             by_name = not args
             states = kwargs.pop("hidden_states") if by_name else args[0]
             if index == 0:
+                if states.shape[:2] != self.ids.shape:
+                    raise RequestError(f"{type(block).__name__}: {NOT_SEQUENCES}")
                 self.keep(states)
             last = index == len(self.calls) - 1
             if not last and type(block) not in self.others:
                 named = {"hidden_states": states} if by_name else {}
                 with self.fetch(block):
                     output = real(*args, **named, **kwargs)
-                self.others[type(block)] = len(output) - 1 if isinstance(output, tuple) else -1
+                several = isinstance(output, tuple | list)
+                self.others[type(block)] = len(output) - 1 if several else -1
             call = Call(
                 tuple(self._intern(a) for a in args[1:]),
                 {name: self._intern(value) for name, value in kwargs.items()},
@@ -99,10 +104,7 @@ def capture(
     _pass_through(model, blocks, batches, recorder)
     counts = {len(calls) for calls in recorder.calls}
     if counts != {len(batches)}:
-        raise RequestError(
-            f"{type(model).__name__}: its forward calls its blocks more or less than once each; "
-            "this model cannot be walked block by block"
-        )
+        raise RequestError(f"{type(model).__name__}: {NOT_ONCE}")
     return recorder.calls
 
 
@@ -111,14 +113,12 @@ def _pass_through(
 ) -> None:
     with replaced_forwards(blocks, recorder.forward), _without_cache(model):
         for ids in batches:
+            recorder.ids = ids
             try:
                 model(input_ids=ids, use_cache=False)
             except _Captured:
                 continue
-            raise RequestError(
-                f"{type(model).__name__}: its forward does not go through the blocks in order; "
-                "name another list with model.blocks="
-            )
+            raise RequestError(f"{type(model).__name__}: {NOT_ENTERED}")
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from dsnot_exp.methods.protocols import Needs
 from dsnot_exp.methods.statistics import Accumulator, InputStatistics
+from dsnot_exp.models.kept_dense import NOT_CALLED, refuse_layers
 from dsnot_exp.models.linears import Linear, is_routed
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.experts import ExpertProducts
+from dsnot_exp.walk.shared_inputs import SharedInputs
 
 SHARE, LEAST = 64, 128  # the sample is one token in 64, and at least 128 tokens
 
@@ -35,10 +37,6 @@ class Collector:
     last one. Blocks with routed experts always run to their end, because the order depends on the
     tokens.
 
-    q, k and v receive the same tensor: the first of them is the leader, and the others use its
-    statistics. The first batch shows which linears share. The tensors are kept until the forward
-    ends, so that reused memory is not mistaken for the same input.
-
     total: sequences of the whole calibration, over all processes. They determine how many tokens
         of each go into the sample, whatever the batch size
     orders: the orders that earlier blocks have shown; this block adds its own
@@ -56,8 +54,7 @@ class Collector:
         self.orders, self.make = orders, tuple(linears)
         self.called: list[str] = []
         self.accumulators: dict[str, Accumulator] = {}
-        self.leader: dict[str, str] = {}
-        self.seen: list[tuple[Tensor, int, str]] = []  # an input, its version then, its leader
+        self.shared = SharedInputs()
         self.sequences = self.all_sequences = self.length = 0
 
     def __enter__(self) -> Collector:
@@ -65,7 +62,7 @@ class Collector:
         experts: dict[str, Linear] = {}
         for name, linear in self.linears.items():
             if linear.expert is None:
-                handle = linear.module.register_forward_pre_hook(self._hook(name))
+                handle = linear.module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
                 self.open.callback(handle.remove)
             else:
                 experts[name] = linear
@@ -75,28 +72,31 @@ class Collector:
 
     def __exit__(self, *_: object) -> None:
         self.open.close()
-        self.seen.clear()
+        self.shared.clear()
 
     @contextmanager
     def forward(self, sequences: int, length: int) -> Iterator[None]:
         """Wraps one forward of `sequences` sequences of `length` tokens; it may stop early."""
         self.sequences, self.length = sequences, length
         self.all_sequences += sequences
-        self.seen.clear()
+        self.shared.clear()
         self.called.clear()
         try:
             yield
         except Collected:
+            self.shared.refuse_partly_shared(self.block)
             return
+        self.shared.refuse_partly_shared(self.block)
         if set(self.called) == set(self.make) and not any(map(is_routed, self.make)):
             self.orders.setdefault(self.make, list(self.called))
 
     def _hook(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+            inputs = args[0] if args else next(iter(kwargs.values()))
             if is_routed(name):
-                self._count_routed(name, args[0])
+                self._count_routed(name, inputs)
             else:
-                self._count(name, args[0])
+                self._count(name, inputs)
             self.called.append(name)
             if self.called == self.orders.get(self.make):
                 raise Collected
@@ -104,20 +104,23 @@ class Collector:
         return hook
 
     def _count(self, name: str, inputs: Tensor) -> None:
-        if name not in self.leader:
-            same = (n for t, version, n in self.seen if _same(t, version, inputs))
-            self.leader[name] = next(same, name)
-        if self.leader[name] != name:
-            return
-        self.seen.append((inputs, inputs._version, name))
+        if self.shared.leads(name, inputs):
+            self._update(name, *self._by_sequence(inputs))
+
+    def _by_sequence(self, inputs: Tensor) -> tuple[Tensor, int]:
+        """`inputs` as (sequences, tokens, in), and how many tokens of each go into the sample."""
+        rows, wide = inputs.shape[:-1].numel(), inputs.shape[-1]
+        if inputs.shape[:-1] == (self.length, self.sequences) != (self.sequences, self.length):
+            inputs = inputs.transpose(0, 1)
+        if rows % self.sequences:  # no multiple of the sequences: a table of positions, say
+            return inputs.reshape(1, rows, wide), -(-rows * self._sampled() // self.length)
         # OPT passes (sequences * tokens, hidden) to its fc layers.
-        by_sequence = inputs.reshape(self.sequences, -1, inputs.shape[-1])
-        self._update(name, by_sequence, self._sampled())
+        return inputs.reshape(self.sequences, -1, wide), self._sampled()
 
     def _count_routed(self, name: str, inputs: Tensor) -> None:
         """The tokens (tokens, in) of one forward that were routed to an expert. They come from any
         sequence, so the variance within sequences treats them as one sequence."""
-        self.leader[name] = name
+        self.shared.leader[name] = name
         if inputs.numel():
             routed = inputs.reshape(1, -1, inputs.shape[-1])
             self._update(name, routed, -(-routed.shape[1] * self._sampled() // self.length))
@@ -134,8 +137,8 @@ class Collector:
     def _together(self, ranks: Ranks) -> None:
         """Add up the statistics of all processes. An expert may have seen tokens in only some."""
         self.all_sequences = sum(ranks.gather(self.all_sequences))
-        for leader in ranks.gather(self.leader):
-            self.leader = leader | self.leader
+        for leader in ranks.gather(self.shared.leader):
+            self.shared.leader = leader | self.shared.leader
         for name in sorted(set().union(*ranks.gather(set(self.accumulators)))):
             weight = self.linears[name].weight
             none = Accumulator(weight.shape[1], self.needs, weight.device)
@@ -158,19 +161,6 @@ class Collector:
                     f"{self.block}.{name}: its calibration inputs hold NaN or infinity; "
                     "try model.dtype=float32"
                 )
-        missing = [n for n in self.linears if n not in self.leader and not is_routed(n)]
-        if missing:
-            raise RunError(
-                f"{self.block}.{min(missing)}: saw no calibration input; raise calib.samples"
-            )
-        return {n: leaders[leader] for n, leader in self.leader.items() if leader in leaders}
-
-
-def _same(a: Tensor, version: int, b: Tensor) -> bool:
-    """Whether `b` views the memory of `a`, unchanged since `a` had this version."""
-    return (
-        a.data_ptr() == b.data_ptr()
-        and a.shape == b.shape
-        and a.stride() == b.stride()
-        and version == b._version
-    )
+        missing = [n for n in self.linears if n not in self.shared.leader and not is_routed(n)]
+        refuse_layers({(self.block, n): NOT_CALLED for n in missing}, error=RunError)
+        return {n: leaders[leader] for n, leader in self.shared.leader.items() if leader in leaders}

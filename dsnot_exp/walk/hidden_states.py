@@ -17,7 +17,6 @@ from dsnot_exp.models.shards import raw
 
 log = logging.getLogger(__name__)
 
-PLACES = ("auto", "device", "memory", "disk")
 SHARE = 0.25  # of the free device or main memory; blocks and statistics need the rest
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
-from dsnot_exp.models.linears import linears
+from dsnot_exp.models.linears import owned
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.walk.collect import Orders
 from dsnot_exp.walk.sequences import Sequences
@@ -77,6 +77,7 @@ def walk(
     """
     keeper, orders = keeper or NoKeeper(), Orders()
     last, replays = len(sequences.blocks) - 1, False
+    own = owned(sequences.blocks, dense)
     if keeper.finished <= last:
         with timed("calibrate"):
             sequences.enter()
@@ -89,8 +90,8 @@ def walk(
         with ExitStack() as fetched:
             with timed("load"):
                 module = fetched.enter_context(sequences.fetch(member))
-            name, own = f"{sequences.name}.{index}", linears(module, dense)
-            view = BlockView(index, name, module, own, sequences, orders, ranks, timed)
+            name = f"{sequences.name}.{index}"
+            view = BlockView(index, name, module, own[index], sequences, orders, ranks, timed)
             solved = None if finished else solver(view)
             # Before the hidden states change: the last block may still be being written.
             with timed("keep"):

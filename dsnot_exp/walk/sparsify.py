@@ -97,6 +97,8 @@ def sparsify(
         sparse.add(solved)
         return solved
 
+    if not recipe.needs:  # magnitude alone: no forward
+        ids = held_out = None
     size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
     with begin(placed, ids, size, storage, ranks, held_out=held_out) as sequences:
         walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)

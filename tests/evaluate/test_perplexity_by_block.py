@@ -15,7 +15,7 @@ from dsnot_exp.evaluate.perplexity_by_block import perplexity_by_block
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.sequences import Fetch, Sequences, resident
-from tests.support.families import BLOCKS, FAMILIES, build, tokens
+from tests.support.families import FAMILIES, build, tokens
 
 
 def by_block(
@@ -33,7 +33,7 @@ def by_block(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_the_whole_model(family: str) -> None:
     model, sequences = build(family), tokens(5, 20)
-    found = by_block(model, find_blocks(model, BLOCKS.get(family)), sequences, 2)
+    found = by_block(model, find_blocks(model), sequences, 2)
     assert found == perplexity(model, sequences, 2)
 
 

@@ -25,6 +25,10 @@ SLIDING = HEAD | {
     "sliding_window": 6,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
+MAMBA2 = {
+    "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1,
+    "mamba_chunk_size": 8, "mamba_expand": 2,
+}  # fmt: skip
 MOE = {"num_experts_per_tok": 2, "num_local_experts": 4, "num_experts": 4}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -59,15 +63,24 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "olmo2": GQA,
     "gpt_oss": SLIDING | MOE,
     "cohere2": SLIDING,
+    "bamba": GQA | MAMBA2 | {"attn_layer_indices": [1]},
+    "lfm2": GQA | {"layer_types": ["conv", "full_attention", "conv"]},
+    "recurrent_gemma": SMALL | {"lru_width": 32, "attention_window_size": 8},
+    "rwkv": SMALL | {"attention_hidden_size": 32, "context_length": 64},
+    "hunyuan_v1_moe": HEAD | MOE | {"moe_topk": 2},
     "mixtral": GQA | MOE,
+    "qwen3_next": HEAD | MOE | {
+        "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },
     "qwen3_moe": HEAD | MOE | {"moe_intermediate_size": 16, "decoder_sparse_step": 1},
     "olmoe": GQA | MOE,
     "llama4_text": HEAD | MOE | {"intermediate_size_mlp": 48, "interleave_moe_layer_step": 1},
 }  # fmt: skip
 
-
-BLOCKS = {"gemma3": "model.language_model.layers"}  # beside those of its images
-EAGER_ONLY = {"bloom", "gemma2", "gpt_oss", "mpt"}  # transformers has no sdpa for these
+EAGER_ONLY = {"bloom", "gemma2", "gpt_oss", "mpt", "rwkv"}  # transformers has no sdpa for these
 
 
 def build(family: str, attention: str | None = None, seed: int = 0, **changes: Any) -> Any:

@@ -173,9 +173,10 @@ def test_blocks_with_different_linears_have_their_own_order() -> None:
         assert set(collected(block, [torch.ones(2, 3, 4)] * 2, orders=orders)) == set(names)
 
 
-def test_a_linear_that_received_no_input_is_named() -> None:
+def test_all_linears_that_received_no_input_are_named_with_the_remedy() -> None:
     block = Block(lambda layers, x: layers["a"](x), a=4, b=4, c=4)
-    with pytest.raises(RunError, match=r"^block\.layers\.b: .*calib\.samples"):
+    remedy = r"""'model\.dense=\["layers\.b","layers\.c"\]'$"""
+    with pytest.raises(RunError, match=rf"^block\.layers\.b and others: never called .*{remedy}"):
         collected(block, [torch.ones(1, 2, 4)])
 
 
@@ -251,3 +252,42 @@ def test_an_expert_without_tokens_has_no_statistics() -> None:
     block.experts.append(nn.Linear(2, 2))
     block.forward = lambda x: [block.experts[i](x[0, :n]) for i, n in enumerate((0, 5))]
     assert set(collected(block, [torch.randn(1, 5, 2)])) == {"experts.1"}
+
+
+def test_a_linear_called_twice_counts_both_inputs() -> None:
+    block = Block(
+        lambda layers, x: (layers["a"](x), layers["a"](x + 1), layers["b"](x + 2)), a=4, b=4
+    )
+    found = collected(block, [x := torch.randn(2, 3, 4)])
+    assert_mean(found["a"], torch.cat([x, x + 1], 1))
+    assert_mean(found["b"], x + 2)
+
+
+def test_linears_that_share_only_part_of_their_inputs_are_refused() -> None:
+    block = Block(lambda layers, x: (layers["a"](x), layers["b"](x), layers["a"](x + 1)), a=4, b=4)
+    remedy = r"""'model\.dense=\["layers\.b"\]'$"""
+    with pytest.raises(RunError, match=rf"^block\.layers\.b: called several times .*{remedy}"):
+        collected(block, [torch.randn(2, 3, 4)])
+
+
+@pytest.mark.parametrize("form", ["flat", "tokens first", "by keyword", "table"])
+def test_inputs_of_any_shape_are_counted_by_sequence(form: str) -> None:
+    """A table of positions belongs to no sequence: all its rows count as one."""
+
+    def run(layers: nn.ModuleDict, x: Tensor) -> None:
+        if form == "flat":
+            layers["a"](x.flatten(0, 1))
+        elif form == "tokens first":
+            layers["a"](x.transpose(0, 1))
+        elif form == "by keyword":
+            layers["a"](input=x)
+        else:
+            layers["a"](x[0])
+
+    x = torch.randn(2, 3, 4)
+    found = collected(Block(run, a=4), [x])["a"]
+    seen = x[:1] if form == "table" else x
+    assert_mean(found, seen)
+    torch.testing.assert_close(found.var, seen.flatten(0, 1).var(0, correction=0))
+    if form != "table":
+        torch.testing.assert_close(found.sequence_var, seen.var(1, correction=0).mean(0))

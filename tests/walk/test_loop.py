@@ -19,7 +19,7 @@ from dsnot_exp.utils.errors import RequestError, RunError
 from dsnot_exp.walk.loop import walk
 from dsnot_exp.walk.sequences import Sequences
 from dsnot_exp.walk.view import BlockView
-from tests.support.families import BLOCKS, EAGER_ONLY, FAMILIES, build, tokens
+from tests.support.families import EAGER_ONLY, FAMILIES, build, tokens
 from tests.support.walking import GRAM, MOMENTS, SAMPLE, Watch, walked
 
 
@@ -39,8 +39,8 @@ CASES = [(f, a) for f in FAMILIES for a in ("sdpa", "eager") if a == "eager" or 
 def test_walking_equals_the_models_own_forward(family: str, attention: str) -> None:
     model = build(family, attention)
     batches = [tokens(2, 20, seed=1), tokens(1, 20, seed=2)]
-    blocks = find_blocks(model, BLOCKS.get(family))[1]
-    outputs = walked(model, batches, Watch(MOMENTS), blocks=BLOCKS.get(family))
+    blocks = find_blocks(model)[1]
+    outputs = walked(model, batches, Watch(MOMENTS))
     for ids, output in zip(batches, outputs, strict=True):
         expected = last_block_output(model, blocks, ids)
         torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
