@@ -67,8 +67,9 @@ def _where(config: Config) -> str:
     path, revision = config.model.path, config.model.revision
     if path is None:
         return "bundled"
-    if Path(path).expanduser().is_dir():
-        return "folder"
+    place = Path(path).expanduser()
+    if place.exists():
+        return "folder" if place.is_dir() else "file"
     from huggingface_hub import try_to_load_from_cache
 
     try:

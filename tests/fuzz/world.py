@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import all_linears
@@ -37,6 +38,7 @@ class World:
         core.pre_tokenizer = pre_tokenizers.Whitespace()
         marks = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
         shapes = {}
+        disable_progress_bar()
         for family in families:
             model = build(family)
             model.save_pretrained(place / family)
@@ -101,6 +103,7 @@ def _command(words: list[str], folder: Path) -> None:
 
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), stream)
+        setattr(sys, name, open(stream, "w", closefd=False))  # noqa: SIM115
     enter = Sequences.enter
 
     def noted(self: Sequences) -> None:

@@ -59,6 +59,7 @@ BAD = [
     (["calib.samples="], r"calib\.samples=: expected a whole number"),
     (["seed=abc"], r"seed=abc: expected a whole number"),
     (["save=maybe"], r"save=maybe: expected true or false"),
+    (["save=2"], r"save=2: expected true or false"),
     (["eval.tasks=boolq"], r"eval\.tasks=boolq: expected a list"),
     (["refine.update_threshold=nan"], r"refine\.update_threshold=nan: expected 0 or more"),
     (["refine.update_threshold=low"], r"refine\.update_threshold=low: expected a number"),

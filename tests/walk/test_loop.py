@@ -118,15 +118,17 @@ def test_each_distinct_input_is_counted_once(monkeypatch: pytest.MonkeyPatch) ->
     assert len(counted) == 3 * 4  # qkv, o, gate and up, down
 
 
-def test_one_gram_matrix_per_input_and_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_product_per_input_and_sequence_goes_into_a_gram_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     counted, add = [], statistics.add_gram
     monkeypatch.setattr(statistics, "add_gram", lambda g, x: (counted.append(x.shape), add(g, x)))
     model = build("llama")
     batches = [tokens(2, 8, seed=s) for s in range(3)]
     walked(model, batches, Watch(frozenset({GRAM, SAMPLE})))
-    assert len(counted) == 3 * 4 * 3  # blocks, distinct inputs, batches
+    assert len(counted) == 3 * 4 * 6  # blocks, distinct inputs, sequences
     walked(model, batches, Watch(MOMENTS | {SAMPLE}))
-    assert len(counted) == 3 * 4 * 3
+    assert len(counted) == 3 * 4 * 6
 
 
 def test_one_factorisation_per_input(monkeypatch: pytest.MonkeyPatch) -> None:
