@@ -33,6 +33,7 @@ class Suite:
     task_bos: whether the tasks' requests start with BOS; None: as the tokenizer does
     storage: where the hidden states are kept if perplexity is computed block by block
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
+    before: what the model is before it is pruned: dense, or sparse already
     batch: sequences per forward for perplexity; None before the first
     failed: task -> error, for tasks that failed at some stage; the other tasks still run
     reused: data sets and tasks whose dense value was measured by an earlier run
@@ -49,6 +50,7 @@ class Suite:
     storage: Storage = AUTO
     task_bos: bool | None = None
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
+    before: str = "dense"
     batch: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
@@ -85,7 +87,8 @@ class Suite:
         streams = asked == "true" or (asked == "auto" and not model.whole)
 
         def measure() -> float:
-            with self.display.phase("perplexity", count, f"{text.dataset}, {stage}") as display:
+            detail = f"{text.dataset}, {self.shown(stage)}"
+            with self.display.phase("perplexity", count, detail) as display:
                 if streams:
                     display.expect(count * len(model.blocks[1]))
                     with begin(model, ids, batch, self.storage, remedy=REMEDY) as sequences:
@@ -102,7 +105,7 @@ class Suite:
         from dsnot_exp.evaluate.zero_shot import zero_shot  # slow import
 
         def measure() -> dict[str, Any]:
-            with self.display.phase("zero-shot", 1, f"{name}, {stage}") as display:
+            with self.display.phase("zero-shot", 1, f"{name}, {self.shown(stage)}") as display:
                 return zero_shot(
                     model,
                     self.tokenizer,
@@ -132,6 +135,10 @@ class Suite:
         if reused and store.folder == self.dense.folder:
             self.reused.append(name)
         return value
+
+    def shown(self, stage: str) -> str:
+        """What a stage is called on the screen."""
+        return self.before if stage == "dense" else stage
 
     def of(self, stage: str) -> dict[str, dict[str, Any]]:
         """The metrics of one stage: perplexity, zero_shot -> data set or task -> value."""

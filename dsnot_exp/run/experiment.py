@@ -110,6 +110,8 @@ class Experiment:
         with self.clock("load"):
             placed = open_for(self.plan, self.inputs)
             self.opened = self.opened or Opened.of(placed, self.plan, self.inputs)
+        if self.opened.found.sparse is not None:
+            self.suite.before = "sparse already"
         return placed
 
     def _sparsify(self, model: Placed, recipe: Recipe, stage: str) -> Sparsified:

@@ -20,7 +20,9 @@ from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import all_linears
 from tests.support.families import VOCABULARY, build, tokens
 
-FAMILIES = ["llama-tied", "gpt2", "opt", "mixtral", "gemma3_text", "falcon", "qwen3_moe"]
+FAMILIES = [
+    "llama-tied", "gpt2", "opt", "mixtral", "gemma3_text", "falcon", "qwen3_moe", "bamba", "lfm2",
+]  # fmt: skip
 CALIBRATED = "calibrated"  # exists once a run has entered the blocks
 
 

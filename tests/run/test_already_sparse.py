@@ -95,6 +95,7 @@ def test_a_saved_model_is_known_again(streaming: str, command: Command, tmp_path
     again.append(f"model.path={made.folder}/model")
     kept = command(*again, "prune=none", run="kept")
     assert kept.code == 0, kept.err
+    assert "dense" not in kept.out
     assert kept.result["sparsity"]["achieved"] == made.result["sparsity"]["achieved"] == 0.5
     assert kept.result["sparsity"]["layers"] == made.result["sparsity"]["layers"]
     assert kept.result["masks_sha256"] is None
