@@ -24,8 +24,10 @@ def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) 
     columns = {s: t for s, t in columns.items() if any(v.get(s) is not None for _, v in rows)}
     table = Table(title=folder.name, title_justify="left")
     table.add_column("")
-    for title in columns.values():
-        table.add_column(title, justify="right")
+    for stage, title in columns.items():
+        # A narrow terminal may cut the name of a data set, but no number.
+        widest = max(len(_number(name, values.get(stage))) for name, values in rows)
+        table.add_column(title, justify="right", no_wrap=True, min_width=max(len(title), widest))
     for name, values in rows:
         table.add_row(name, *[_number(name, values.get(stage)) for stage in columns])
     if rows:

@@ -10,6 +10,7 @@ import pytest
 from dsnot_exp.results.stages import already_sparse, column_titles
 from dsnot_exp.results.summary import show_result
 from dsnot_exp.results.verdict import where_worse
+from dsnot_exp.utils.console import console
 
 
 def accuracies(pruned: list[float], refined: list[float], error: float | None) -> dict[str, Any]:
@@ -125,3 +126,24 @@ def test_the_closing_lines_begin_with_the_warning(
     assert "5 in 2, 0 in 1 of 3 blocks" in "\n".join(lines)
     errors = [line for line in lines if line.startswith("error")]
     assert ["relative" in errors[0], "expected" in errors[1]] == [True, True]
+
+
+def test_a_narrow_terminal_cuts_no_number(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", 40)
+    stages = {"dense": 142.274, "pruned": 9142.06, "refined": 12.5}
+    whole = result() | {
+        "metrics": {
+            "perplexity": {"/a/long/folder/name/of/text.txt": stages},
+            "zero_shot": {},
+            "reconstruction": [],
+        },
+        "sparsity": {"achieved": 0.5, "of_all_block_weights": 0.4},
+        "timing_s": {},
+        "memory": {"peak_rss_bytes": 1},
+    }
+    show_result(whole, tmp_path)
+    out = capfd.readouterr().out
+    for shown in ("dense", "pruned", "refined", "142.274", "9142.060", "12.500"):
+        assert shown in out
