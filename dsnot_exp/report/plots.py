@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def _sparsity(runs: Sequence[Run]) -> Drawn:
         values = [v for line in panel.values() for found in line.values() for v in found]
         if max(values) > 8 * min(values):
             logarithmic(axis, values)
-        axis.set(title=f"{model}, {_tail(name)}", xlabel="sparsity (%)")
+        axis.set(title=_broken(f"{model}, {_tail(name)}"), xlabel="sparsity (%)")
     axes.flat[0].set_ylabel("perplexity")
     handles = {label: h for axis in axes.flat
                for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}  # fmt: skip
@@ -91,6 +92,11 @@ def _sparsity(runs: Sequence[Run]) -> Drawn:
         left += f" Shown: {len(methods)} of {len(every)} lines."
     text = f"Perplexity against sparsity, mean over seeds. Dashed: the initializer alone.{left}"
     return "perplexity_sparsity", text, figure
+
+
+def _broken(title: str, width: int = 34) -> str:
+    """A title that is wider than its panel would cover the legend."""
+    return "\n".join(textwrap.wrap(title, width))
 
 
 def _further(run: Run, keys: list[str]) -> list[str]:

@@ -68,7 +68,7 @@ def numbers(run: Run) -> dict[str, float]:
         found |= {f"{name} {stage}": run.metric("perplexity", name, stage) for stage in stages}
     for task, stages in metrics["zero_shot"].items():
         found |= {f"{task} {s}": run.metric("zero_shot", task, s, "acc") for s in stages}
-    for kind in ("expected", "relative"):
+    for kind in ("relative", "expected"):
         for when in ("before", "after"):
             values = [number(row.get(f"{kind}_{when}")) for row in metrics["reconstruction"]]
             known = [value for value in values if value is not None]
