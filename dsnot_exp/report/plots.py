@@ -125,7 +125,7 @@ def _errors(runs: Sequence[Run]) -> Drawn:
         return None
     figure, axes = canvas(len(shown), 2, 9.6, 0.7 + 2.1 * len(shown))
     for row, run in zip(axes, shown, strict=True):
-        for axis, kind in zip(row, ("expected", "relative"), strict=True):
+        for axis, kind in zip(row, ("relative", "expected"), strict=True):
             _panel(axis, run, kind)
         row[0].set_title(f"{run.model}, {run.method}, {run.budget}")
     for axis in axes[-1]:
@@ -134,8 +134,8 @@ def _errors(runs: Sequence[Run]) -> Drawn:
     axes[0, 1].legend(loc="upper right", bbox_to_anchor=(1, 1.22), ncols=2)
     text = (
         f"Error of every layer before and after refinement, for {len(shown)} of {len(runs)} runs: "
-        "for each initializer, the run with the lowest perplexity. Expected error: mean of |e_r| "
-        "over rows. Relative error: ‖(W−Ŵ)X‖² / ‖WX‖²."
+        "for each initializer, the run with the lowest perplexity. Relative error: "
+        "‖(W−Ŵ)X‖² / ‖WX‖². Expected error: mean of |e_r| over rows."
     )
     return "layer_errors", text, figure
 

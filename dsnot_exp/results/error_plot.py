@@ -21,7 +21,7 @@ def error_figure(records: list[LayerRecord], title: str, path: Path) -> Path | N
 
     panels = [("expected", "expected error\nmean |e_r|")]
     if rows[0].relative_before is not None:
-        panels.append(("relative", "relative error\n‖(W−Ŵ)X‖² / ‖WX‖²"))
+        panels.insert(0, ("relative", "relative error\n‖(W−Ŵ)X‖² / ‖WX‖²"))
     size = (min(24, 4 + 0.22 * len(rows)), 1.6 + 2.4 * len(panels))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

@@ -61,8 +61,9 @@ class Experiment:
             self._copy("dense", "refined")
         else:
             initializer = recipe.initializer_only()
-            if pruned and recipe != initializer:
-                model = self._evaluate_pruned(model, initializer)
+            if pruned and recipe != initializer and self._evaluate_pruned(model, initializer):
+                del model  # it is sparse now; two models may not fit into memory
+                model = self._load()
             self.sparse = self._sparsify(model, recipe, "refined")
             if finetunes:
                 if pruned and recipe == initializer:
@@ -123,11 +124,11 @@ class Experiment:
                 display,
             )  # fmt: skip
 
-    def _evaluate_pruned(self, model: Placed, initializer: Recipe) -> Placed:
+    def _evaluate_pruned(self, model: Placed, initializer: Recipe) -> bool:
         """Measure the model pruned by the initializer alone, unless this run or another one has
-        done so. Returns a dense model, loaded again if `model` has become sparse."""
+        done so. Returns whether `model` has become sparse."""
         if self._recall("pruned"):
-            return model
+            return False
 
         def measure() -> Metrics:
             self._sparsify(model, initializer, "pruned")
@@ -138,9 +139,9 @@ class Experiment:
         if reused:
             self.suite.put("pruned", found)
             self.reused_stages.append("pruned")
-            return model
+            return False
         self._remember("pruned")
-        return self._load()
+        return True
 
     def _share(self, measure: Callable[[], Metrics]) -> tuple[Metrics, bool]:
         """The metrics of the `pruned` stage and True if an earlier run has measured them. Otherwise

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dsnot_exp.run import experiment
 from dsnot_exp.walk.sequences import Sequences
 from tests.support.command import Command, Outcome, toy_arguments
 
@@ -122,3 +126,21 @@ def test_where_refinement_hurts_the_result_and_the_last_lines_say_so(
         assert told[-1] == (values["refined"] > values["pruned"])
         assert told[-1] == ("warning   the refined model is worse" in done.out)
     assert told == [False, True]
+
+
+def test_no_two_models_are_in_memory_at_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[weakref.ref[Any]] = []
+    load = experiment.open_for
+
+    def noted(*arguments: Any) -> Any:
+        gc.collect()
+        assert [model for model in opened if model() is not None] == []
+        placed = load(*arguments)
+        opened.append(weakref.ref(placed.model))
+        return placed
+
+    monkeypatch.setattr(experiment, "open_for", noted)
+    stages(command(*default(tmp_path), "refine.max_cycles=5"))
+    assert len(opened) == 2
