@@ -144,6 +144,7 @@ def draw(rng: random.Random, families: list[str]) -> Words:
         refused = True
         if rng.random() < 0.1:
             alone = [rng.choice(ALONE)]
+            chosen.pop(alone[0].partition("=")[0], None)  # the last of two would count
         else:
             key = rng.choice(sorted(BAD))
             chosen[key] = rng.choice(BAD[key])
