@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dsnot_exp.utils.errors import RequestError
 
-CHOICES = ("auto", "true", "false")
 NEEDED_BY = "gemma"  # part of the model_type of every such family, such as recurrent_gemma
 
 

@@ -11,12 +11,13 @@ from dsnot_exp.config import Config
 from dsnot_exp.launch.hydra_setup import missing_plugin
 from dsnot_exp.launch.refuse import no_choice
 from dsnot_exp.methods import registry
+from dsnot_exp.methods.notation import AMOUNT
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.wanted import accepted, did_you_mean, expected, names
 
 ALL = "`python -m dsnot_exp --cfg job` lists all options"
 
-SPECIAL = {"sparsity": "a fraction in [0, 1), such as 0.6, or N:M, such as 2:4"}
+SPECIAL = {"sparsity": AMOUNT}
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

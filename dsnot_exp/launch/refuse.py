@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 
-from dsnot_exp.config import Config, ModelConfig
+from dsnot_exp.config import Config
 from dsnot_exp.methods import registry
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.paths import beside_or_inside
-from dsnot_exp.utils.wanted import did_you_mean, shown
+from dsnot_exp.utils.wanted import accepted, did_you_mean, shown
 
 FEW = 40  # choices that fit into a line
-ON_OFF = ("true", "false", "yes", "no", "on", "off", "1", "0")
-# Without a check, OmegaConf reads save=2 as true.
-SWITCHES = {f.name for f in fields(Config) if f.type == "bool"} | {
-    f"model.{f.name}" for f in fields(ModelConfig) if f.type == "bool"
-}
+ON_OFF = {"true", "false", "yes", "no", "on", "off", "1", "0"}
 
 
 def refuse(options: list[Override], sweeps: bool) -> None:
@@ -46,7 +41,10 @@ def refuse(options: list[Override], sweeps: bool) -> None:
                     raise RequestError(no_choice(key, shown(value), choices(key)))
                 if isinstance(value, str):
                     refuse_path(key, value)
-        if key in SWITCHES and any(str(value).lower() not in ON_OFF for value in _values(option)):
+        switches = (
+            [str(v).lower() for v in _values(option)] if accepted(Config, key) is bool else []
+        )
+        if not {*switches} <= ON_OFF:  # OmegaConf reads save=2 as true
             raise RequestError(f"{word}: expected true or false")
         if option.is_sweep_override() and not sweeps:
             raise RequestError(_several(word, key))

@@ -7,6 +7,7 @@ import re
 from dsnot_exp.utils.errors import RequestError
 
 UNSTRUCTURED = "unstructured"
+AMOUNT = "a fraction in [0, 1), such as 0.6, or N:M, such as 2:4"  # what `sparsity` accepts
 N_OF_M = re.compile(r"(\d+):(\d+)")
 
 
@@ -18,9 +19,7 @@ def read_pattern(pattern: str, sparsity: float | str | None) -> tuple[int, int] 
             return _read_n_of_m("sparsity", sparsity)
         sparsity = _fraction(sparsity, pattern)
     if sparsity is not None and not 0 <= sparsity < 1:
-        raise RequestError(
-            f"sparsity={sparsity}: expected a fraction in [0, 1), such as 0.6, or N:M, such as 2:4"
-        )
+        raise RequestError(f"sparsity={sparsity}: expected {AMOUNT}")
     if pattern == UNSTRUCTURED:
         return 0.5 if sparsity is None else sparsity
     n, m = _read_n_of_m("pattern", pattern)
@@ -53,9 +52,7 @@ def _fraction(text: str, pattern: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise RequestError(
-            f"sparsity={text}: expected a fraction in [0, 1), such as 0.6, or N:M, such as 2:4"
-        ) from None
+        raise RequestError(f"sparsity={text}: expected {AMOUNT}") from None
 
 
 def pruned_share(n: int, m: int) -> float:

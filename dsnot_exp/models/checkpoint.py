@@ -18,13 +18,12 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
     WeightRenaming,
-    convert_and_load_state_dict_in_model,
     rename_source_key,
     revert_weight_conversion,
 )
-from transformers.modeling_utils import LoadStateDictConfig
 
 from dsnot_exp.models.loading import TORCH_DTYPES
+from dsnot_exp.models.report import load_tensors
 from dsnot_exp.models.shards import Shards, size_in
 from dsnot_exp.models.source import Source
 from dsnot_exp.utils.errors import RunError
@@ -64,12 +63,7 @@ class Checkpoint:
 
     def load(self, tensors: dict[str, Tensor], device: torch.device) -> None:
         """Load tensors with the checkpoint's names into the model."""
-        options = LoadStateDictConfig(
-            device_map={"": str(device)},
-            weight_mapping=get_model_conversion_mapping(self.model),
-        )
-        with torch.no_grad():
-            found, _ = convert_and_load_state_dict_in_model(self.model, tensors, options)
+        found = load_tensors(self.model, tensors, device)
         wrong = [*found.conversion_errors, *found.mismatched_keys, *found.error_msgs]
         if wrong:
             raise RunError(f"{wrong[0]}: does not fit the model; the checkpoint is damaged")

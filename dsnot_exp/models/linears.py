@@ -11,7 +11,6 @@ from transformers.pytorch_utils import Conv1D
 from dsnot_exp.models.kept_dense import setting, starred, why_dense
 from dsnot_exp.models.matrix import Linear as Linear
 from dsnot_exp.models.matrix import expert_matrices, is_experts
-from dsnot_exp.models.routers import ROUTERS as ROUTERS
 from dsnot_exp.models.routers import below, routers
 from dsnot_exp.utils.errors import RequestError
 

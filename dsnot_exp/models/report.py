@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import convert_and_load_state_dict_in_model
 from transformers.modeling_utils import LoadStateDictConfig
@@ -64,17 +65,23 @@ def from_headers(model: Any, shards: Shards) -> Report:
         if entry.dtype.is_floating_point or integers or len(entry.shape) < 2
     }
     packed = {key for key in shards.entries if key not in tensors}  # integers are no weights
-    options = LoadStateDictConfig(
-        device_map={"": "meta"}, weight_mapping=get_model_conversion_mapping(model)
-    )
-    with torch.no_grad():
-        found, _ = convert_and_load_state_dict_in_model(model, tensors, options)
+    found = load_tensors(model, tensors, torch.device("meta"))
     unexpected = {*found.unexpected_keys, *packed}
     model.tie_weights(missing_keys=found.missing_keys, recompute_mapping=False)
     model._adjust_missing_and_unexpected_keys(found)
     return _report(
         model, found.missing_keys, found.mismatched_keys, unexpected, found.conversion_errors
     )
+
+
+def load_tensors(model: Any, tensors: dict[str, Tensor], device: torch.device) -> Any:
+    """Load tensors with the checkpoint's names into the model; returns transformers' report."""
+    options = LoadStateDictConfig(
+        device_map={"": str(device)}, weight_mapping=get_model_conversion_mapping(model)
+    )
+    with torch.no_grad():
+        found, _ = convert_and_load_state_dict_in_model(model, tensors, options)
+    return found
 
 
 def from_transformers(model: Any, info: dict[str, Any]) -> Report:

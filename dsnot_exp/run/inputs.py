@@ -38,9 +38,11 @@ from dsnot_exp.utils.errors import RequestError
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of a run: where the model is, its tokenizer, lm-eval's tasks, and tokens."""
+    """The inputs of a run: where the model is, its configuration and tokenizer, lm-eval's tasks,
+    and tokens."""
 
     source: Source
+    config: Any
     tokenizer: Any
     tasks: Tasks
     calibration: Tokens | None  # None if no method needs it
@@ -100,6 +102,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     states = 0 if calibration is None else calibration.size * hidden_size(config)
     inputs = Inputs(
         source=source,
+        config=config,
         tokenizer=tokenizer,
         tasks=tasks,
         calibration=calibration,

@@ -92,27 +92,26 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
 
 def dense_store(plan: Plan, source: Source) -> Store:
     """Measurements of dense models, shared by all runs with the same `out`."""
-    config = plan.config
-    common = {
-        "model": model_fingerprint(source),
-        "dtype": config.model.dtype,
-        "device": plan.device.type,
-        "code": code_fingerprint(),
-    }
-    return Store(Path(config.out) / "dense", common, config.rerun, plan.ranks)
+    return _shared("dense", plan, source, dtype=plan.config.model.dtype, device=plan.device.type)
 
 
 def pruned_store(plan: Plan, inputs: Inputs) -> Store:
     """Measurements of models after the initializer alone, shared like those of dense models: a
     sweep over refiners measures each of them once."""
-    if plan.recipe is None:
+    if plan.recipe is None or not plan.evaluates_pruned:
         return Store(None)
-    config = plan.config
-    common = {
-        "run": config_hash(plan.initializer_only()),
-        "model": model_fingerprint(inputs.source),
-        "data": inputs.initializer_only().records(),
-        "processes": plan.ranks.size,
-        "code": code_fingerprint(),
-    }
-    return Store(Path(config.out) / "pruned", common, config.rerun, plan.ranks)
+    return _shared(
+        "pruned",
+        plan,
+        inputs.source,
+        run=config_hash(plan.initializer_only()),
+        data=inputs.initializer_only().records(),
+        processes=plan.ranks.size,
+    )
+
+
+def _shared(name: str, plan: Plan, source: Source, **more: Any) -> Store:
+    """The store `name` below `out`. more: what its measurements depend on besides the model's
+    content and the code"""
+    common = {"model": model_fingerprint(source), "code": code_fingerprint(), **more}
+    return Store(Path(plan.config.out) / name, common, plan.config.rerun, plan.ranks)

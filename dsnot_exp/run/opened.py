@@ -7,7 +7,6 @@ from typing import Any
 
 from dsnot_exp.models.kinds import LEFT_OUT, left_out
 from dsnot_exp.models.linears import all_linears, kept_dense
-from dsnot_exp.models.loading import load_config
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.streamed import Streamed
@@ -19,7 +18,7 @@ from dsnot_exp.utils.errors import RunError
 
 
 def open_for(plan: Plan, inputs: Inputs) -> Placed:
-    """The run's model. Raises if the run could not go on with it."""
+    """Open the run's model. Raises if the run cannot prune or train it."""
     placed = open_model(inputs.source, plan.config.model, plan.device, inputs.checked)
     if plan.finetuner is not None and not placed.whole:
         raise RunError(
@@ -48,7 +47,7 @@ class Opened:
     def of(cls, placed: Placed, plan: Plan, inputs: Inputs) -> Opened:
         blocks, layers = placed.blocks[1], all_linears(placed.blocks, placed.dense).values()
         found = look_for_zeros(placed, inputs.source, plan.recipe is not None)
-        lost = left_out(load_config(inputs.source), placed.model)
+        lost = left_out(inputs.config, placed.model)
         if placed.loaded.unexpected:
             say(f"the checkpoint holds {placed.loaded.unused()} that the model does not use")
         facts = {

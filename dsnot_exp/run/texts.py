@@ -41,36 +41,15 @@ class Texts:
             return None
         calib = self.plan.config.calib
         assert calib.seqlen is not None
-        tokens = calibration_tokens(
-            calib.dataset,
-            calib.samples,
-            calib.seqlen,
-            self.plan.config.seed,
-            self.tokenizer,
-            held_out=self.plan.held_out,
-            field=calib.field,
-            bos=self.bos("calib"),
-            phase=self.phase,
-        )
-        return self._known(f"calib.dataset={calib.dataset}", tokens)
+        held_out = self.plan.held_out
+        return self._drawn("calib", calib.dataset, calib.samples, calib.seqlen, held_out)
 
     def finetuning(self) -> Tokens | None:
         options = self.plan.finetuner
         if options is None:
             return None
         assert options.seqlen is not None
-        tokens = calibration_tokens(
-            options.dataset,
-            options.sequences,
-            options.seqlen,
-            self.plan.config.seed,
-            self.tokenizer,
-            "finetune",
-            field=self.plan.config.calib.field,
-            bos=self.bos("calib"),
-            phase=self.phase,
-        )
-        return self._known(f"finetune.dataset={options.dataset}", tokens)
+        return self._drawn("finetune", options.dataset, options.sequences, options.seqlen)
 
     def evaluation(self) -> dict[str, Tokens]:
         evaluation = self.plan.config.eval
@@ -87,6 +66,25 @@ class Texts:
             )
             texts[name] = self._known(f"eval.perplexity={name}", tokens)
         return texts
+
+    def _drawn(
+        self, group: str, dataset: str, samples: int, seqlen: int, held_out: int = 0
+    ) -> Tokens:
+        """Sequences for the option group `group`. Text for fine-tuning is read as text for
+        calibration is."""
+        tokens = calibration_tokens(
+            dataset,
+            samples,
+            seqlen,
+            self.plan.config.seed,
+            self.tokenizer,
+            group,
+            held_out=held_out,
+            field=self.plan.config.calib.field,
+            bos=self.bos("calib"),
+            phase=self.phase,
+        )
+        return self._known(f"{group}.dataset={dataset}", tokens)
 
     def _known(self, key: str, tokens: Tokens) -> Tokens:
         """`tokens`, if the model's vocabulary contains them."""

@@ -58,11 +58,7 @@ class BlockView:
             return [call.replay(self.module, states) for states, call in at]
 
         outputs = self.sequences.fitting(run)
-        return torch.cat(outputs) if outputs else torch.empty(0, 1, 1, device=self.device)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
+        return torch.cat(outputs) if outputs else torch.empty(0, 1, 1)
 
     @torch.no_grad()
     def _collect(self, needs: Needs) -> dict[str, InputStatistics]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +20,6 @@ from tests.support.texts import (
     released_from_stream,
     text_of,
 )
-
-
-@pytest.fixture
-def _global_generator() -> object:
-    state = random.getstate()
-    yield
-    random.setstate(state)
 
 
 @pytest.mark.parametrize("long", [0, 1, 5])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +21,6 @@ from tests.support.texts import (
     released_from_stream,
     text_of,
 )
-
-
-@pytest.fixture
-def _global_generator() -> object:
-    state = random.getstate()
-    yield
-    random.setstate(state)
 
 
 @pytest.mark.usefixtures("_global_generator")

@@ -12,13 +12,13 @@ from transformers.pytorch_utils import Conv1D
 
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import (
-    ROUTERS,
     is_experts,
     is_routed,
     linears,
     matches,
     refuse_unprunable,
 )
+from dsnot_exp.models.routers import ROUTERS
 from dsnot_exp.utils.errors import RequestError
 from tests.support.families import FAMILIES, MOE, build
 
