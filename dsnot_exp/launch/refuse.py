@@ -16,7 +16,8 @@ from dsnot_exp.utils.paths import beside_or_inside
 from dsnot_exp.utils.wanted import accepted, did_you_mean, shown
 
 FEW = 40  # choices that fit into a line
-ON_OFF = {"true", "false", "yes", "no", "on", "off", "1", "0"}
+# What a switch accepts; OmegaConf alone would read save=2 as true.
+ON_OFF = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
 
 def refuse(options: list[Override], sweeps: bool) -> None:
@@ -41,10 +42,8 @@ def refuse(options: list[Override], sweeps: bool) -> None:
                     raise RequestError(no_choice(key, shown(value), choices(key)))
                 if isinstance(value, str):
                     refuse_path(key, value)
-        switches = (
-            [str(v).lower() for v in _values(option)] if accepted(Config, key) is bool else []
-        )
-        if not {*switches} <= ON_OFF:  # OmegaConf reads save=2 as true
+        switch = accepted(Config, key) is bool
+        if switch and any(str(value).lower() not in ON_OFF for value in _values(option)):
             raise RequestError(f"{word}: expected true or false")
         if option.is_sweep_override() and not sweeps:
             raise RequestError(_several(word, key))

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import TaskID
 
-from dsnot_exp.utils.progress import Bars, Lines
+from dsnot_exp.utils.progress import Bar, Bars, Lines
 from dsnot_exp.utils.torchrun import rank_suffix
 
 log = logging.getLogger(__name__)
@@ -31,8 +30,7 @@ class Display:
         self.clock = clock
         live = console.is_terminal and console.is_interactive and not console.is_jupyter
         self.bars = Bars(console) if live else None
-        self.task: TaskID | None = None
-        self.lines: Lines | None = None
+        self.shown: Bar | Lines | None = None  # of the present phase
 
     def __enter__(self) -> Display:
         if self.bars is not None:
@@ -47,38 +45,32 @@ class Display:
     def phase(self, name: str, total: int, what: str = "") -> Iterator[Display]:
         """Show the progress of `total` steps. `what`: a label, such as the data set."""
         log.info("%s %s: %d steps", name, what, total)
-        before = self.task, self.lines
+        before = self.shown
         if self.bars is not None:
-            self.task = self.bars.add_task(name, total=total, at=what)
+            shown: Bar | Lines = Bar(self.bars, name, total, what)
         else:
-            self.lines = Lines(name, total, what, _say_in_job, self.clock)
+            shown = Lines(name, total, what, _say_in_job, self.clock)
+        self.shown = shown
         try:
             yield self
-            if self.bars is not None and self.task is not None:
-                self.bars.update(self.task, at=what)
-            if self.lines is not None:
-                self.lines.end()
+            shown.end()
         finally:
-            self.task, self.lines = before
+            self.shown = before
 
     def expect(self, total: int) -> None:
         """Restart the current phase with `total` steps."""
-        if self.bars is not None and self.task is not None:
-            self.bars.update(self.task, total=total, completed=0)
-        if self.lines is not None:
-            self.lines.expect(total)
+        if self.shown is not None:
+            self.shown.expect(total)
 
     def at(self, what: str) -> None:
         """Show and log the current item, such as a layer."""
         log.info("%s", what)
-        if self.bars is not None and self.task is not None:
-            self.bars.update(self.task, at=what)
+        if self.shown is not None:
+            self.shown.at(what)
 
     def advance(self, steps: float = 1) -> None:
-        if self.bars is not None and self.task is not None:
-            self.bars.advance(self.task, steps)
-        if self.lines is not None:
-            self.lines.advance(steps)
+        if self.shown is not None:
+            self.shown.advance(steps)
 
 
 def begin_job(number: int | None) -> None:

@@ -48,6 +48,26 @@ def columns(width: int) -> list[ProgressColumn | str]:
     return [SpinnerColumn(), name, bar, count, TimeElapsedColumn(), *left, at]
 
 
+class Bar:
+    """One phase's bar among `bars`."""
+
+    def __init__(self, bars: Bars, name: str, total: float, what: str) -> None:
+        self.bars, self.what = bars, what
+        self.task = bars.add_task(name, total=total, at=what)
+
+    def expect(self, total: float) -> None:
+        self.bars.update(self.task, total=total, completed=0)
+
+    def at(self, what: str) -> None:
+        self.bars.update(self.task, at=what)
+
+    def advance(self, steps: float) -> None:
+        self.bars.advance(self.task, steps)
+
+    def end(self) -> None:
+        self.at(self.what)
+
+
 class Lines:
     """About ten lines for a phase: as it starts, after every tenth of it, and as it ends.
 
@@ -68,6 +88,9 @@ class Lines:
         """Start again, with `total` steps."""
         self.total, self.done, self.part = total, 0.0, 0
         self.begin = self.clock()
+
+    def at(self, what: str) -> None:
+        """The current item stands in the log alone."""
 
     def advance(self, steps: float) -> None:
         self.done += steps
