@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from dsnot_exp.evaluate.losses import Losses
 from dsnot_exp.utils.batch_size import halve_on_out_of_memory
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
@@ -34,12 +34,12 @@ def perplexity(
 
 
 def _all_losses(model: Any, blocks: Tensor, size: int) -> Iterator[Tensor]:
-    done = 0
+    done, losses = 0, Losses(model)
     while done < len(blocks):
 
         def forward(some: int) -> Tensor:
             ids = blocks[done : done + some].to(model.device)  # noqa: B023
-            return losses(model(input_ids=ids, use_cache=False).logits, ids)
+            return losses(ids)
 
         found = halve_on_out_of_memory(size, forward, REMEDY)
         if not bool(torch.isfinite(found).all()):
@@ -47,19 +47,6 @@ def _all_losses(model: Any, blocks: Tensor, size: int) -> Iterator[Tensor]:
             raise RunError(f"{first_nonfinite(model, ids)}: its output contains NaN or infinity")
         done, size = done + len(found), len(found)
         yield found
-
-
-def losses(logits: Tensor, ids: Tensor) -> Tensor:
-    """Mean loss of each sequence over its S - 1 predictions, (sequences,), float64.
-
-    The loss is computed in float32 for any model dtype. logits: (sequences, S, vocabulary);
-    ids: (sequences, S).
-    """
-    means = [  # one sequence at a time: float32 logits of a batch may be larger than the model
-        cross_entropy(row[:-1].float(), target[1:])
-        for row, target in zip(logits, ids.to(logits.device), strict=True)
-    ]
-    return torch.stack(means).double()
 
 
 def exp_of_mean(

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsnot_exp.evaluate.perplexity import exp_of_mean, losses
+from dsnot_exp.evaluate.losses import Losses
+from dsnot_exp.evaluate.perplexity import exp_of_mean
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.calls import Forward, replaced_forwards
@@ -60,13 +61,12 @@ class _Losses:
 
     @torch.no_grad()
     def _end(self, view: BlockView) -> None:
-        sequences = view.sequences
+        sequences, losses = view.sequences, Losses(view.sequences.model)
         sequences.done = 0
 
         def run() -> None:
             while sequences.done < len(sequences.batches):
-                ids = sequences.batches[sequences.done]
-                found = losses(_logits(sequences, sequences.done), ids)
+                found = _losses(losses, sequences, sequences.done)
                 if not bool(torch.isfinite(found).all()):
                     name = type(sequences.model).__name__
                     raise RunError(f"{name}: its output contains NaN or infinity")
@@ -76,8 +76,8 @@ class _Losses:
         sequences.fitting(run)
 
 
-def _logits(sequences: Sequences, batch: int) -> Tensor:
-    """Logits of one micro-batch whose hidden states have reached the last block. In the model's
+def _losses(losses: Losses, sequences: Sequences, batch: int) -> Tensor:
+    """Losses of one micro-batch whose hidden states have reached the last block. In the model's
     own forward, only the last block, the norm and the head compute."""
     last = len(sequences.blocks) - 1
     calls = [sequences.calls(index)[batch] for index in range(last + 1)]
@@ -91,5 +91,4 @@ def _logits(sequences: Sequences, batch: int) -> Tensor:
         return forward
 
     with replaced_forwards(sequences.blocks, stand_in):
-        logits: Tensor = sequences.model(input_ids=sequences.batches[batch], use_cache=False).logits
-    return logits
+        return losses(sequences.batches[batch])

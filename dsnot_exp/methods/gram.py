@@ -1,13 +1,17 @@
 """Matrix products in the inputs' own precision, summed and returned in float32.
 
-On a GPU, half-precision products do that without a float32 copy of the operands. On a CPU, a slice
-of tokens at a time is copied to float32.
+On a GPU, half-precision products do that without a float32 copy of the operands. So does
+native/gram.c on CPUs that multiply bfloat16 numbers. On other CPUs, a slice of tokens at a time is
+copied to float32: torch's own bfloat16 products round their sums to bfloat16, and the Gram matrix
+of attention's outputs then often is no longer positive definite.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from dsnot_exp.methods import gram_kernel
 
 STRIPE = 512  # columns of a Gram matrix that are computed together
 ROWS = 512  # tokens that are copied to float32 at a time
@@ -21,24 +25,33 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def add_gram(gram: Tensor, tokens: Tensor) -> None:
-    """gram += A^T A on and above the diagonal, for A = `tokens: (tokens, in)`; gram: (in, in),
-    float32. The matrix is symmetric, so each stripe of columns stops at the diagonal, which saves
-    almost half of the products."""
-    for part in tokens.split(ROWS) if _copied(tokens) else [tokens]:
-        exact = part.float() if _copied(tokens) else part
-        for stripe in _stripes(gram):
-            above = slice(0, stripe.stop)
-            target = gram[above, stripe]
-            if exact.dtype == torch.float32:
-                target.addmm_(exact[:, above].T, exact[:, stripe])
-            else:
-                target += product(exact[:, above].T, exact[:, stripe])
+    """gram += A^T A on and above the diagonal, sequence by sequence, for A = one sequence of
+    `tokens: (sequences, tokens, in)`; gram: (in, in), float32. The matrix is symmetric, so each
+    stripe of columns stops at the diagonal, which saves almost half of the products."""
+    if tokens.dtype == torch.bfloat16 and _copied(tokens) and gram_kernel.available():
+        return gram_kernel.add_gram(gram, tokens)
+    for sequence in tokens:
+        for part in sequence.split(ROWS) if _copied(tokens) else [sequence]:
+            _add_products(gram, part.float() if _copied(tokens) else part)
+
+
+def _add_products(gram: Tensor, tokens: Tensor) -> None:
+    """tokens: (tokens, in)"""
+    for stripe in _stripes(gram):
+        above = slice(0, stripe.stop)
+        target = gram[above, stripe]
+        if tokens.dtype == torch.float32:
+            target.addmm_(tokens[:, above].T, tokens[:, stripe])
+        else:
+            target += product(tokens[:, above].T, tokens[:, stripe])
 
 
 def mirror(gram: Tensor) -> Tensor:
     """Copy the part above the diagonal to below it, in place."""
     for stripe in _stripes(gram):
         gram[stripe, : stripe.start] = gram[: stripe.start, stripe].T
+        corner = gram[stripe, stripe]
+        corner.copy_(corner.triu() + corner.triu(1).T)
     return gram
 
 

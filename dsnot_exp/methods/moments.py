@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods import moments_kernel
+
 Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
 SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # entries at a time: few for a cache, many for a GPU
 
@@ -20,6 +22,8 @@ def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
     varies: compute the scatter exactly even if |mean| >> std. Otherwise it is the sum of squares
         less the mean's part, which is accurate enough for the norm
     """
+    if moments_kernel.available(inputs):
+        return moments_kernel.moments(inputs)
     rows = max(1, SLICE[inputs.device.type] // inputs.shape[1])
     zero = torch.zeros((), dtype=torch.float64, device=inputs.device)
     tokens, mean, scatter = 0, zero, zero

@@ -84,8 +84,8 @@ class Accumulator:
         for sequence in inputs:
             mean, scatter = moments(sequence, self.varies)
             self.combine(1, len(sequence), mean, scatter, scatter)
-            if self.gram is not None:
-                add_gram(self.gram, sequence)
+        if self.gram is not None:
+            add_gram(self.gram, inputs)
         if self.sample is not None:
             self.sample.append(spread(inputs, sampled))
 

@@ -71,7 +71,7 @@ def gram_ways(inputs: Tensor) -> dict[str, Callable[[], object]]:
         transposed = inputs.t().float().contiguous()
         gram.add_(transposed @ transposed.t())
 
-    return {"ours": lambda: add_gram(gram, inputs), "copied and transposed": copied}
+    return {"ours": lambda: add_gram(gram, inputs[None]), "copied and transposed": copied}
 
 
 def sparsegpt_ways(weight: Tensor, statistics: InputStatistics) -> dict[str, Callable[[], object]]:

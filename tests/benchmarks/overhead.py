@@ -1,10 +1,12 @@
 """What the methods cost above the floor: two forwards of all tokens through every block.
 
     python -m tests.benchmarks.overhead --hidden 1024 --layers 4 --sequences 16 --tokens 512
+    python -m tests.benchmarks.overhead --model smollm2-q4 --sequences 32
 
-A random Llama, one run, everything interleaved. What captures the inputs of the first block is part
-of the floor and of every method: the embeddings, and a forward of two tokens through one block.
-`--authors` is a checkout of github zyxxmu/DSnoT, measured on the same model and tokens.
+A random Llama, or a model of conf/model in its own dtype; one run, everything interleaved. What
+captures the inputs of the first block is part of the floor and of every method: the embeddings, and
+a forward of two tokens through one block. `--authors` is a checkout of github zyxxmu/DSnoT,
+measured on the same model and tokens.
 """
 
 from __future__ import annotations
@@ -15,15 +17,20 @@ from statistics import median
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dsnot_exp.config import DTYPES, CalibConfig, Config, EvalConfig, ModelConfig
+from dsnot_exp.data.tokens import calibration_tokens
 from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.loading import load_model, load_tokenizer
 from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.source import locate
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.batch_size import per_forward
+from dsnot_exp.utils.paths import beside_or_inside
 from dsnot_exp.walk.capture import capture
 from dsnot_exp.walk.sequences import resident
 from dsnot_exp.walk.sparsify import sparsify
@@ -37,7 +44,7 @@ FLOOR, AUTHORS = "floor", "authors' code, wanda+dsnot"
 
 def main() -> None:
     options = arguments()
-    model, ids = random_llama(options)
+    model, ids = (real_model if options.model else random_llama)(options)
     batches = list(ids.split(per_forward(options.tokens)))
     phases: dict[str, list[dict[str, float]]] = {}
     subjects: dict[str, Callable[[], object]] = {FLOOR: lambda: floor(model, batches)}
@@ -53,13 +60,16 @@ def main() -> None:
         )
     dense = {name: p.clone() for name, p in model.named_parameters()}
     seconds = interleaved(subjects, options.repeats, lambda: restore(model, dense))
-    print(f"{machine(model.device)}, {options.dtype}, {ids.numel()} tokens")
+    print(f"{machine(model.device)}, {model.dtype}, {ids.numel()} tokens")
     print(f"floor: {fraction_of_products(model, ids, seconds[FLOOR]):.0%} of the product rate\n")
     print(table(["method", "seconds", "over the floor", *PHASES, "rest"], rows(seconds, phases)))
 
 
 def arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--model", help="an entry of conf/model, in its own dtype, on tinyworld's stories"
+    )
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--intermediate", type=int, default=2816)
     parser.add_argument("--layers", type=int, default=4)
@@ -92,6 +102,18 @@ def random_llama(options: Any) -> tuple[LlamaForCausalLM, Tensor]:
     model = LlamaForCausalLM(config).to(device, getattr(torch, options.dtype))
     ids = torch.randint(VOCABULARY, (options.sequences, options.tokens), device=device)
     return model.eval().requires_grad_(False), ids
+
+
+def real_model(options: Any) -> tuple[Any, Tensor]:
+    """A model of conf/model, and tinyworld's stories in its tokens (sequences, tokens)."""
+    config = OmegaConf.load(beside_or_inside("conf") / "model" / f"{options.model}.yaml")
+    given = config.get("model", config)
+    source = locate(ModelConfig(**given))
+    model, _ = load_model(source, given.get("dtype", "auto"), True)
+    device = make_plan(configuration("wanda", "false", options)).device
+    count = options.sequences
+    tokens = calibration_tokens("tinyworld", count, options.tokens, 0, load_tokenizer(source))
+    return model.to(device), tokens.ids.to(device)
 
 
 def configuration(method: str, relative_error: str, options: Any) -> Config:

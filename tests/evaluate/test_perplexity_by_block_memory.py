@@ -46,12 +46,12 @@ def room_for(part: nn.Module, most: int, after: int) -> list[int]:
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 @pytest.mark.parametrize("after", [0, 1])
-def test_out_of_memory_in_the_head_at_any_batch_gives_the_same_value(
+def test_out_of_memory_after_the_blocks_at_any_batch_gives_the_same_value(
     after: int, place: str
 ) -> None:
     model, halved, progress = build("llama"), [], []
     expected = perplexity(model, IDS, 1)
-    sizes = room_for(model.lm_head, 1, after)
+    sizes = room_for(model.model.norm, 1, after)
     sequences = sequences_of(model, 3, states=States(CPU, place), on_halved=halved.append)
     found = perplexity_by_block(sequences, progress.append)
     assert found == pytest.approx(expected, rel=1e-9)
@@ -126,7 +126,7 @@ def test_if_one_evaluation_sequence_does_not_fit_the_option_to_change_is_named(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(module, "losses", full)
+    monkeypatch.setattr(module.Losses, "__call__", full)
     done = command(*toy_arguments(tmp_path), "prune=none", "eval.streaming=true")
     assert done.code == 1
     assert "out of memory" in done.err

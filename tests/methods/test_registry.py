@@ -13,7 +13,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig
-from dsnot_exp.launch.hydra_setup import register_methods
+from dsnot_exp.launch.hydra_setup import register, register_methods
 from dsnot_exp.methods import registry
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.run.build_method import build
@@ -230,6 +230,7 @@ def test_options_are_the_defaults_of_the_dataclass() -> None:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> ConfigStore:
     """Hydra's store of configurations, which this test may add to."""
+    register()  # once per process: what it adds must stay
     store = ConfigStore.instance()
     monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
     return store

@@ -118,11 +118,11 @@ def test_each_distinct_input_is_counted_once(monkeypatch: pytest.MonkeyPatch) ->
     assert len(counted) == 3 * 4  # qkv, o, gate and up, down
 
 
-def test_one_product_per_input_and_sequence_goes_into_a_gram_matrix(
+def test_each_sequence_of_each_distinct_input_goes_into_a_gram_matrix_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counted, add = [], statistics.add_gram
-    monkeypatch.setattr(statistics, "add_gram", lambda g, x: (counted.append(x.shape), add(g, x)))
+    monkeypatch.setattr(statistics, "add_gram", lambda g, x: (counted.extend(x), add(g, x)))
     model = build("llama")
     batches = [tokens(2, 8, seed=s) for s in range(3)]
     walked(model, batches, Watch(frozenset({GRAM, SAMPLE})))

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -69,11 +70,12 @@ def over_rows(rows: int, run: Callable[[int, int], int]) -> None:
     """`run(first, last)` over all rows, in as many threads as torch uses. C code releases the
     GIL."""
     threads = torch.get_num_threads()
-    count = min(rows, SLICES * threads)
+    count = min(rows, SLICES * threads) if threads > 1 else min(rows, 1)
     edges = [rows * i // count for i in range(count + 1)] if count else [0]
-    with ThreadPoolExecutor(threads) as pool:
-        if any(pool.map(lambda i: run(edges[i], edges[i + 1]), range(count))):
-            raise MemoryError("out of memory while refining a row")
+    with ThreadPoolExecutor(threads) if count > 1 else nullcontext() as pool:
+        each = map if pool is None else pool.map
+        if any(each(lambda i: run(edges[i], edges[i + 1]), range(count))):
+            raise MemoryError("out of memory in a C kernel")
 
 
 def _key(source: Path) -> str:

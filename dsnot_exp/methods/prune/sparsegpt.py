@@ -16,10 +16,12 @@ from torch import Tensor
 
 from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
+from dsnot_exp.methods.prune import sparsegpt_kernel
 from dsnot_exp.methods.prune.options import SparseGPTOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 LEAF = 32  # columns that are updated one by one; the rest are matrix products
+CORNER = 96  # a triangular matrix of this size is inverted by substitution
 ATTEMPTS = 4  # the damping, then tenfold, up to three times
 
 
@@ -64,9 +66,11 @@ class _Sweep:
         self.weight[dead] = 0
         self.error = torch.zeros_like(self.weight)
         self.factor, self.pattern, self.span = factor, pattern, span
-        self.leaf = min(span, LEAF) * max(1, LEAF // span)
-        self.mask = torch.ones_like(weight, dtype=torch.bool)
-        self.scores = torch.zeros_like(weight, dtype=torch.float32)
+        self.compiled = sparsegpt_kernel.available(weight)
+        several = isinstance(pattern, NM) or not self.compiled  # spans in one leaf
+        self.leaf = min(span, LEAF) * (max(1, LEAF // span) if several else 1)
+        self.mask = torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
+        self.scores = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
 
     def run(self, low: int, high: int) -> None:
         """Prune the columns from `low` to `high`. The errors of all columns before them are already
@@ -83,6 +87,11 @@ class _Sweep:
         self.run(middle, high)
 
     def _one_by_one(self, low: int, high: int) -> None:
+        if self.compiled:
+            if not isinstance(self.pattern, NM) and low % self.span == 0:
+                self._choose(low)
+            tensors = (self.weight, self.error, self.factor, self.scores, self.mask)
+            return sparsegpt_kernel.sweep_leaf(*tensors, low, high, self.pattern)
         for column in range(low, high):
             if column % self.span == 0:
                 self._choose(column)
@@ -115,9 +124,23 @@ def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, float]:
         damped = gram + torch.diag(unit + tried * diagonal.mean())
         lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
         if not bool(failed):
-            identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
-            return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True), tried
+            return inverse_upper(lower.flip(0, 1)).contiguous(), tried
     raise ArithmeticError(
         f"its Gram matrix is not positive definite, even with damping {tried:g}; "
         "raise prune.damping or calib.samples"
     )
+
+
+def inverse_upper(upper: Tensor) -> Tensor:
+    """The inverse of an upper triangular matrix (n, n), by halves, so that products do the work:
+    [A B; 0 C]^-1 = [A^-1, -A^-1 B C^-1; 0, C^-1]."""
+    size = len(upper)
+    if size <= CORNER:
+        identity = torch.eye(size, device=upper.device, dtype=upper.dtype)
+        return torch.linalg.solve_triangular(upper, identity, upper=True)
+    half = size // 2
+    first, last = inverse_upper(upper[:half, :half]), inverse_upper(upper[half:, half:])
+    inverse = upper.new_zeros(size, size)
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[:half, half:] = first @ upper[:half, half:] @ -last
+    return inverse
