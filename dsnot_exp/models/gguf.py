@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dsnot_exp.models.gguf_header import Cut, tensor_kinds
 from dsnot_exp.models.intact import refuse_broken
 from dsnot_exp.utils.errors import RequestError, first_line
 
@@ -42,6 +45,46 @@ def refuse_broken_gguf(path: str, file: Path) -> None:
             raise RequestError(
                 f"model.path={path}: {file.name} is not a GGUF file; download it again"
             )
+    refuse_packed(path, file)
+
+
+def refuse_packed(path: str, file: Path) -> None:
+    """Raise if the installed package cannot dequantise a tensor of the file. Other damage of the
+    header, and a missing package, are reported by whoever reads the configuration."""
+    found: dict[int, list[str]] = {}
+    with suppress(Cut):
+        for name, kind in tensor_kinds(file):
+            found.setdefault(kind, []).append(name)
+    try:
+        packed = {kind: names for kind, names in found.items() if not _can_unpack(kind)}
+    except ImportError:
+        return
+    for kind, names in packed.items():
+        raise RequestError(
+            f"model.path={path}: {names[0]} and {len(names) - 1} other tensors are stored as "
+            f"{_label(kind)}, which gguf {version('gguf')} cannot dequantise; update the package "
+            "gguf, or give a file of another type, such as Q8_0"
+        )
+
+
+def _can_unpack(kind: int) -> bool:
+    """Whether the package dequantises this type: tried on one block of zeros."""
+    import numpy
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+
+    try:
+        known = GGMLQuantizationType(kind)
+        dequantize(numpy.zeros((1, GGML_QUANT_SIZES[known][1]), numpy.uint8), known)
+    except (ValueError, KeyError, NotImplementedError):
+        return False
+    return True
+
+
+def _label(kind: int) -> str:
+    from gguf import GGMLQuantizationType
+
+    known = {int(one): one.name for one in GGMLQuantizationType}
+    return known.get(kind, f"type {kind}")
 
 
 def dequantised() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dsnot_exp import tinyworld
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.models import gguf, hub
+from dsnot_exp.models import gguf, hub, smollm2_folder
 from dsnot_exp.models.formats import ADAPTER, refuse_adapter, refuse_quantised
 from dsnot_exp.models.intact import read_json
 from dsnot_exp.utils.errors import RequestError
@@ -46,6 +46,8 @@ def locate(model: ModelConfig) -> Source:
     """Locate the model, or raise an error whose one line names the problem and the fix."""
     if model.name == "tinyworld" and model.path is None:
         return _folder(str(tinyworld.MODEL), model)
+    if smollm2_folder.is_it(model):
+        return _folder(str(smollm2_folder.intact(model, smollm2_folder.RELEASED)), model)
     if model.path is None:
         raise RequestError(
             f"model={model.name}: model.path is missing; "

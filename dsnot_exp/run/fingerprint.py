@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dsnot_exp import __version__, tinyworld
 from dsnot_exp.config import WITHOUT_EFFECT, ModelConfig
 from dsnot_exp.methods import registry
+from dsnot_exp.models import smollm2_folder
 from dsnot_exp.models.source import Source
 from dsnot_exp.run.composed import refused_name, request_of
 from dsnot_exp.run.plan import Plan, make_plan
@@ -40,8 +41,7 @@ def config_hash(plan: Plan) -> str:
     options["device"] = plan.device.type
     options["version"] = __version__
     files = {name: _fingerprint(Path(name)) for name in _local_names(plan)}
-    bundled = plan.config.model.name == "tinyworld" and plan.config.model.path is None
-    options["files"] = files | ({"tinyworld": _fingerprint(tinyworld.MODEL)} if bundled else {})
+    options["files"] = files | _without_path(plan.config.model)
     if plugins := _plugins(plan):
         options["plugins"] = plugins
     return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
@@ -101,6 +101,16 @@ def _plugins(plan: Plan) -> list[str]:
         chosen |= {"reconstruct": config.reconstruct}
     found = [registry.origin(group, options["name"]) for group, options in chosen.items()]
     return sorted({origin for origin in found if origin is not None})
+
+
+def _without_path(model: ModelConfig) -> dict[str, Any]:
+    """The content of a model that its name alone locates. Of smollm2-q4 it is what the folder must
+    hold, whichever version of transformers made it."""
+    if smollm2_folder.is_it(model):
+        return {model.name: smollm2_folder.RELEASED.weights}
+    if model.name == "tinyworld" and model.path is None:
+        return {model.name: _fingerprint(tinyworld.MODEL)}
+    return {}
 
 
 def _local_names(plan: Plan) -> list[str]:

@@ -37,6 +37,7 @@ COMMANDS = {
     "finetune=lora finetune.rank=0": 2,
     "calib.dataset=missing.txt": 2,
     "hydra.run.dir=run device=tpu": 2,
+    "hydra.run.dir=run model=smollm2-q4": 2,
     "-m sparsity=1.5,2": 2,
     "--cfg job": 0,
     "--help": 0,
@@ -48,6 +49,7 @@ COMMANDS = {
 
 def test_nothing_slow_is_imported_before_the_options_are_checked(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COMP_LINE": "dsnot_exp prune=w"}
+    environment["DSNOT_EXP_CACHE"] = str(tmp_path / "cache")  # without smollm2-q4
     given = json.dumps([words.split() for words in COMMANDS])
     process = [sys.executable, "-c", CODE, given]
     done = subprocess.run(

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dsnot_exp.config import ModelConfig
+from dsnot_exp.models.gguf_header import Cut, tensor_kinds
 from dsnot_exp.models.loading import load_config, load_model, load_tokenizer
 from dsnot_exp.models.open import check_files, open_model
 from dsnot_exp.models.source import Source, locate
@@ -126,3 +127,29 @@ def test_its_content_identifies_it(made: Path, tmp_path: Path) -> None:
     data[-1] ^= 1
     (tmp_path / "b" / "toy.gguf").write_bytes(data)
     assert model_fingerprint(first) != model_fingerprint(same)
+
+
+def test_a_type_that_cannot_be_dequantised_is_refused_before_anything_is_read(
+    made: Path, tmp_path: Path
+) -> None:
+    """In the header: the name, two dimensions, and the type: 8 is Q8_0; 9 (Q8_1) and 999 are not
+    readable."""
+    name = b"blk.0.ffn_up.weight"
+    data = made.read_bytes()
+    assert dict(tensor_kinds(made))[name.decode()] == 8
+    at = data.index(name) + len(name) + 4 + 2 * 8
+    for kind, label in ((9, "Q8_1"), (999, "type 999")):
+        other = data[:at] + kind.to_bytes(4, "little") + data[at + 4 :]
+        (tmp_path / "toy.gguf").write_bytes(other)
+        with pytest.raises(RequestError, match=rf"{name.decode()} .*{label}, which gguf .*Q8_0"):
+            located(tmp_path)
+
+
+@pytest.mark.parametrize("place", [16, 24])
+def test_a_damaged_length_is_no_trouble(place: int, made: Path, tmp_path: Path) -> None:
+    """The number of values, and the length of the first key."""
+    data = bytearray(made.read_bytes())
+    data[place : place + 8] = b"\xff" * 8
+    (tmp_path / "toy.gguf").write_bytes(data)
+    with pytest.raises(Cut):
+        list(tensor_kinds(tmp_path / "toy.gguf"))
