@@ -1,4 +1,4 @@
-"""Registers with Hydra: resolvers, the methods' options, and the launchers' default options."""
+"""Registers with Hydra: resolvers, methods' options, our sweeper, launchers' default options."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dsnot_exp.launch.grids import register_sweeper
 from dsnot_exp.launch.machine import cores_per_job, gpus, jobs_at_once
 from dsnot_exp.methods import registry
 from dsnot_exp.run.composed import refused_name, request_of
@@ -32,6 +33,7 @@ def register() -> None:
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     register_methods()
     Plugins.instance()  # loads the plug-ins, which register their launchers
+    register_sweeper()
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in EXTRAS:
         node = launchers.pop(f"{name}.yaml", None)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dsnot_exp.config import Config
 from dsnot_exp.launch import leftovers
+from dsnot_exp.launch.grids import folder_of, jobs_of
 from dsnot_exp.launch.hydra_setup import register
 from dsnot_exp.results.file import finished_with_model, recorded_error, written_at
 from dsnot_exp.run.composed import request_of
@@ -52,19 +52,13 @@ class Job:
 
 
 def planned(config: DictConfig) -> list[Job]:
-    """The jobs that Hydra's basic sweeper will create from `config`, in the same order."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
+    """The jobs that the sweeper will create from `config`, in the same order."""
     loader = GlobalHydra.instance().config_loader()
-    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    words = [*swept, *config.hydra.overrides.task]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-    (jobs,) = BasicSweeper.split_arguments(overrides, None)
-    return [_job(loader.load_sweep_config(config, job)) for job in jobs]
+    return [_job(composed) for _, composed in jobs_of(config, loader)]
 
 
 def _job(composed: DictConfig) -> Job:
-    folder = Path(composed.hydra.sweep.dir) / OmegaConf.select(composed, "hydra.sweep.subdir")
+    folder = folder_of(composed)
     try:
         settle(request_of(composed))
         from dsnot_exp.run.fingerprint import config_hash, plan_of  # slow: torch

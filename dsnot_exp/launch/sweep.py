@@ -18,6 +18,7 @@ from dsnot_exp.config import Config
 from dsnot_exp.launch import leftovers
 from dsnot_exp.launch.failure import INTERRUPTED, report
 from dsnot_exp.launch.jobs import Job, planned
+from dsnot_exp.models import smollm2_folder
 from dsnot_exp.results.file import recorded_error
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import JOBS, say
@@ -65,6 +66,8 @@ def announcement(jobs: list[Job], config: DictConfig) -> list[str]:
 
 def _where(config: Config) -> str:
     path, revision = config.model.path, config.model.revision
+    if smollm2_folder.is_it(config.model):
+        return "in the cache" if smollm2_folder.is_made() else f"absent: type {smollm2_folder.MAKE}"
     if path is None:
         return "bundled"
     place = Path(path).expanduser()

@@ -16,7 +16,8 @@ from pathlib import Path
 from dsnot_exp.report.output.write import write
 from dsnot_exp.report.runs import Run, load
 from dsnot_exp.report.tables import any_folder, study
-from dsnot_exp.report.tables.layouts import named, sort_out
+from dsnot_exp.report.tables.layouts import further, named, sort_out
+from dsnot_exp.report.tables.members import members
 from dsnot_exp.report.tables.table import Table
 from dsnot_exp.results.file import NAME
 
@@ -27,20 +28,28 @@ def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
     """The tables, and notes on runs that do not share one table."""
     groups, tables, notes = sort_out(runs, folder), list[Table](), list[str]()
     for name in sorted(groups, key=str):
-        layout, members = named(name), groups[name]
-        made = list(study.tables(str(name), layout, members)) if layout else []
-        made = made or list(any_folder.tables(members))
-        if len([table for table in made if table.title != any_folder.SEEDS]) > 1:
+        layout, chosen = named(name), groups[name]
+        layouts = [layout, *further(name)] if layout else []
+        split = [list(study.tables(str(name), one, chosen)) for one in layouts]
+        if not any(split):
+            split = [list(any_folder.tables(chosen))]
+        most = max(len([t for t in made if t.title != any_folder.SEEDS]) for made in split)
+        if most > 1:
             whose = f" of {name}" if layout else ""
-            notes.append(
-                f"The runs{whose} do not fit in one table; they are split into {len(made)}."
-            )
-        tables += made
+            notes.append(f"The runs{whose} do not fit in one table; they are split into {most}.")
+        tables += [table for made in split for table in made]
     sweeps = sorted({str(run.options.get("sweep")) for run in runs})
     if len(sweeps) > 1:
         own = " Each layout has its own table." if len(groups) > 1 else ""
         notes.insert(0, f"Results of several sweeps: {', '.join(sweeps)}.{own}")
     return tables, notes
+
+
+def pictured(runs: list[Run], folder: str) -> list[Run]:
+    """The runs of the main table, if the folder's sweep has tables that vary one option each."""
+    groups = sort_out(runs, folder)
+    layout = named(next(iter(groups))) if len(groups) == 1 else None
+    return members(layout, runs) if layout is not None and layout.varied else []
 
 
 def main() -> None:
@@ -56,7 +65,8 @@ def main() -> None:
         sys.exit(1 if broken else 2)
     tables, notes = build(runs, folder.resolve().name)
     try:
-        text, files = write(folder / "report", folder.resolve().name, runs, tables, notes, broken)
+        name, shown = folder.resolve().name, pictured(runs, folder.resolve().name)
+        text, files = write(folder / "report", name, runs, tables, notes, broken, shown)
     except OSError as error:
         reason = f"{error.filename}: cannot be written ({error.strerror})"
         print(f"dsnot_exp: {reason}", file=sys.stderr)

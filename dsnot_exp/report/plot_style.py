@@ -19,6 +19,8 @@ STYLE = {
     "lines.linewidth": 1.4,
     "text.parse_math": False, "axes.titlelocation": "left",
 }  # fmt: skip
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+Drawn = tuple[str, str, Canvas] | None  # name, caption, figure
 
 
 def file_of(figure: Canvas, kind: str) -> bytes:

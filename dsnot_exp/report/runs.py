@@ -15,6 +15,7 @@ from dsnot_exp.results.stages import already_sparse
 
 MAPPINGS = ("model", "sparsity", "timing_s", "memory", "environment", "failed", "notes")
 DOES_NOTHING = (None, "none", "uniform", "dense")
+VARIANT = "method and cycles"  # an axis
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Run:
         return own or already_sparse(self.result) or "dense"
 
     @property
+    def variant(self) -> str:
+        """The method and its cycles, such as `wanda+dsnot, 50 cycles` or `wanda+dsnot, auto`."""
+        cycles = self.options.get("refine.max_cycles")
+        if cycles is None:
+            return self.method
+        return f"{self.method}, {cycles}{' cycles' if number(cycles) is not None else ''}"
+
+    @property
     def budget(self) -> str:
         return budget(self.options.get("sparsity"), self.options.get("pattern"))
 
@@ -59,6 +68,8 @@ class Run:
         """The run's value on an axis of a table: a property, or any option by its name."""
         if name == "initializer":
             return self.method.split("+")[0]
+        if name == VARIANT:
+            return self.variant
         if name in ("model", "method", "budget", "seqlen"):
             return getattr(self, name)
         return self.options.get(name)

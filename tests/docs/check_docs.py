@@ -31,15 +31,14 @@ from unittest import mock
 
 import torch
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from dsnot_exp.config import Config, register_schema
+from dsnot_exp.launch.grids import words_of
 from dsnot_exp.launch.hydra_setup import EXTRAS, missing_plugin, register
 from dsnot_exp.methods import registry
 from dsnot_exp.run.clock import PHASES
@@ -209,11 +208,8 @@ def _jobs(words: tuple[str, ...], sweep: bool) -> list[tuple[str, ...]]:
     if not sweep:
         return [words]
     with _composer(words):
-        own = _composed(words, RunMode.MULTIRUN).hydra.sweeper.params or {}
-        swept = [f"{key}={value}" for key, value in own.items()]
-        loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides([*swept, *words])
-        (jobs,) = BasicSweeper.split_arguments(parsed, None)
+        config = _composed(words, RunMode.MULTIRUN)
+        jobs = words_of(config, GlobalHydra.instance().config_loader())
     left, chosen = set(chain.from_iterable(jobs)), []
     while left:
         best = max(jobs, key=lambda job: len(left.intersection(job)))

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dsnot_exp.report.names import pretty
+from dsnot_exp.report.tables.gains import percent
 from dsnot_exp.report.tables.table import Cell, Table
 
 HUGE = 1e5
@@ -72,6 +73,8 @@ def legend(table: Table) -> list[str]:
     lines = []
     if table.sources:
         lines.append("In parentheses: the published value, and ours minus published.")
+    if any(cell.change is not None for row in table.cells for cell in row):
+        lines.append("In percent: the change against the same mask without refinement.")
     if any(cell.n > 1 for row in table.cells for cell in row):
         lines.append("± with n: mean and sample standard deviation over n seeds.")
     for mark, source in table.sources:
@@ -98,7 +101,7 @@ def _plain(cell: Cell, digits: int | None) -> str:
     else:
         shown = number(cell.value, digits)
         shown = f"**{shown}**" if cell.best else shown
-    more = beside(cell, digits)
+    more = ", ".join(filter(None, [beside(cell, digits), percent(cell)]))
     return " ".join(filter(None, [shown, spread(cell, digits), f"({more})" if more else ""]))
 
 
@@ -117,6 +120,7 @@ def csv(table: Table) -> str:
         more: dict[str, list[Any]] = {
             "published": [c.published.text if c.published else None for c in cells],
             "difference": [c.difference for c in cells],
+            "change": [c.change for c in cells],
             "std": [c.spread if c.n > 1 else None for c in cells],
             "n": [c.n if c.n > 1 else None for c in cells],
             "stderr": [c.spread if c.n == 1 else None for c in cells],
@@ -161,7 +165,7 @@ def _strong(cell: Cell, digits: int | None) -> str:
     if cell.value is None:
         return f"{{\\scriptsize {escaped(cell.words)}}}" if cell.words else ""
     shown = escaped(number(cell.value, digits))
-    more = escaped(spread(cell, digits))
+    more = escaped(" ".join(filter(None, [spread(cell, digits), percent(cell)])))
     shown = f"\\textbf{{{shown}}}" if cell.best else shown
     return shown + (f" {{\\scriptsize {more}}}" if more else "")
 

@@ -12,6 +12,8 @@ from dsnot_exp.report.names import pretty
 from dsnot_exp.report.output import formats
 from dsnot_exp.report.plot_style import INK
 from dsnot_exp.report.plots import Picture
+from dsnot_exp.report.runs import VARIANT
+from dsnot_exp.report.tables.gains import percent
 from dsnot_exp.report.tables.table import Cell, Table
 
 
@@ -33,10 +35,12 @@ def page(
         "shown": lambda cell, digits: _minus(formats.number(cell.value, digits)),
         "spread": formats.spread,
         "difference": lambda cell, digits: _minus(formats.difference(cell, digits)),
+        "percent": lambda cell: _minus(percent(cell)),
         "order": _order,
         "marked": lambda table, how: any(getattr(c, how) for row in table.cells for c in row),
         "label_order": _label_order,
         "decimals": _decimals,
+        "methods": ("method", VARIANT),
     }
     template = environment.get_template("page.html.jinja")
     return template.render(

@@ -9,7 +9,7 @@ from dsnot_exp.report.output.formats import csv, latex, markdown
 from dsnot_exp.report.output.page import page
 from dsnot_exp.report.output.provenance import commands, facts, warnings
 from dsnot_exp.report.plots import pictures
-from dsnot_exp.report.runs import Run
+from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables.table import Table
 from dsnot_exp.utils.files import write_atomically
 
@@ -23,11 +23,13 @@ def write(
     tables: list[Table],
     notes: Sequence[str],
     broken: Sequence[str],
+    shown: Sequence[Run] = (),
 ) -> tuple[str, list[str]]:
-    """Returns Markdown for the terminal and the files' names. Removes an older report's files."""
+    """Returns Markdown for the terminal and the files' names. Removes an older report's files.
+    shown: the runs of the main table, if the other tables vary one option each"""
     said = [*notes, *warnings(runs, broken)]
     text = "\n\n".join([*map(markdown, tables), *(f"Note: {line}" for line in said)])
-    drawn = list(pictures(runs))
+    drawn = list(pictures(shown or runs, VARIANT if shown else "method"))
     files = {"table.md": text + "\n", "table.tex": latex(tables)}
     for number, table in enumerate(tables, 1):
         files[f"table{f'-{number}' if number > 1 else ''}.csv"] = csv(table)

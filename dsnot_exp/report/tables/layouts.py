@@ -3,10 +3,11 @@ budget) or any of its options by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from dsnot_exp.report.runs import Run
+from dsnot_exp.report.runs import VARIANT, Run
 
 MODELS = (
     "llama-7b", "llama-13b", "llama-30b", "llama-65b",
@@ -32,6 +33,11 @@ class Layout:
     apart: runs without refinement are not on the axes; they are listed below the table
     best: mark the best value of each column
     digits: decimals, and decimals if all runs use the bundled model
+    sort: keys by which the values of an axis are sorted
+    varied: options that the sweep varies one at a time, each in a table of its own
+    study: the one of them that this table shows; None: the main table
+    only: show these values of an axis, if there are any
+    changes: show the change by refinement in every cell
     """
 
     title: str
@@ -42,6 +48,11 @@ class Layout:
     apart: bool = False
     best: bool = True
     digits: tuple[int, int] = (2, 3)
+    sort: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    varied: tuple[str, ...] = ()
+    study: str | None = None
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    changes: bool = False
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -79,8 +90,43 @@ LAYOUTS = {
 }  # fmt: skip
 
 
+def _by_initializer(variant: str) -> int:
+    first = variant.split("+")[0]
+    return ("dense", "magnitude", "wanda", "sparsegpt", first).index(first)
+
+
+def _real(title: str, rows: str, *columns: str, study: str | None = None) -> Layout:
+    sort = {VARIANT: _by_initializer, "budget": lambda budget: ":" in budget}
+    varied = ("refine.max_cycles", "calib.samples", "seed")
+    return Layout(title, (rows,), columns, sort=sort, varied=varied, study=study, changes=True)
+
+
+# `real` has a main table, and a table for each of the options that it varies one at a time.
+LAYOUTS["real"] = replace(_real("Perplexity", VARIANT, "budget"), order={VARIANT: ("dense",)})
+FURTHER = {
+    "real": (
+        _real(
+            "Maximum cycles", "refine.max_cycles", "initializer", "budget",
+            study="refine.max_cycles",
+        ),
+        _real("Calibration samples", "calib.samples", "budget", VARIANT, study="calib.samples"),
+        _real("Seeds", VARIANT, "budget", study="seed"),
+        replace(
+            _real("Running time", VARIANT), measure="seconds", only={"budget": ("60 %",)},
+            best=False, changes=False, digits=(1, 3),
+        ),
+    )
+}  # fmt: skip
+
+
+def further(name: str | None) -> tuple[Layout, ...]:
+    """The layouts of a sweep's tables after the first."""
+    return FURTHER.get((name or "").removesuffix(TINY), ())
+
+
 def named(name: str | None) -> Layout | None:
-    """The layout of a sweep. A `_tiny` sweep has the same layout without the papers' models."""
+    """The layout of a sweep's first table. A `_tiny` sweep has the same layout without the papers'
+    models."""
     layout = LAYOUTS.get((name or "").removesuffix(TINY))
     if layout is None or not str(name).endswith(TINY):
         return layout

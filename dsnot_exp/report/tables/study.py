@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from typing import Any
 
-from dsnot_exp.report.runs import Run, in_order
+from dsnot_exp.report.runs import VARIANT, Run
+from dsnot_exp.report.tables.gains import alone, changes, with_change, without_refinement
 from dsnot_exp.report.tables.groups import ONLY_ACCURACY, Key, apart, fits
 from dsnot_exp.report.tables.labels import labels, say
-from dsnot_exp.report.tables.layouts import CRITERIA, METHODS, MODELS, Layout
+from dsnot_exp.report.tables.layouts import Layout
 from dsnot_exp.report.tables.measures import MEAN, MEASURES, of_table
+from dsnot_exp.report.tables.members import members
 from dsnot_exp.report.tables.published import Published, Where, find
 from dsnot_exp.report.tables.table import Cell, Table, average, pool, with_best, with_marks
+from dsnot_exp.report.tables.values import values
 
 WEIGHTS = ("model.path", "model.revision", "model.dtype")  # what a dense value depends on
 
 
 def tables(name: str, layout: Layout, runs: Sequence[Run]) -> Iterator[Table]:
     """One table if all runs fit in it, otherwise one for each group of comparable runs."""
-    pruned = [run for run in runs if run.method != "dense"]
+    pruned = [run for run in members(layout, runs) if run.method != "dense"]
     placed = [r for r in pruned if not layout.apart or r.options.get(layout.rows[0]) is not None]
     for fixed, group in apart(layout, placed):
         for names in of_table(layout.measure, group):
@@ -50,9 +53,14 @@ class _Sheet:
         lower = MEASURES[self.layout.measure].lower
         if self.layout.best:
             cells = with_best(cells, [self._contest(row) for row in rows], lower)
+        first = partial(self._measure, self.names[0])
+        found = alone(self.layout, self.everyone, self.fixed, first) if self.layout.apart else ()
+        notes = [*found, *self._remarks()]
         heads, left, shared = labels(self.layout.rows, rows, least=1)
         single = len(self.layout.columns) == 1
         _, above, also = labels(self.layout.columns, columns, least=int(single))
+        right = [self._column(label, name) for label, name in product(above, self.names)]
+        notes += changes(left, right, cells) if self.layout.changes else []
         return with_marks(
             Table(
                 self.name,
@@ -60,11 +68,11 @@ class _Sheet:
                 self._caption([*shared, *also]),
                 heads,
                 left,
-                [self._column(label, name) for label, name in product(above, self.names)],
+                right,
                 cells,
                 self.layout.digits[1 if self._small() else 0],
                 higher=not lower,
-                notes=[*self._alone(), *self._remarks()],
+                notes=notes,
             )
         )
 
@@ -72,29 +80,19 @@ class _Sheet:
         return all(run.model == "tinyworld" for run in self.runs)
 
     def _keys(self, axes: Sequence[str]) -> list[Key]:
-        return list(product(*(self._values(axis) for axis in axes)))
-
-    def _values(self, axis: str) -> list[Any]:
-        seen = [run.axis(axis) for run in self.runs]
-        first: Sequence[Any] = self.layout.order.get(axis, ())
-        if any("{}" in str(value) for value in first):
-            initializers = in_order([run.axis("initializer") for run in self.runs])
-            first = [value.format(name) for name in initializers for value in first]
-        usual = CRITERIA if axis.startswith("refine.") else (*MODELS, *METHODS)
-        known = [value for value in usual if value in seen and value not in first]
-        return in_order(seen, [*first, *known])
+        return list(product(*(values(self.layout, self.runs, axis) for axis in axes)))
 
     def _cell(self, row: Key, column: Key, name: str) -> Cell:
         at = dict(zip(self.layout.axes, (*row, *column), strict=True))
         runs = self._at(at)
-        if at.get("method") == "dense":
+        if self._method(at) == "dense":
             cell, runs = self._dense(str({**self.fixed, **at}["model"]), name)
         else:
             cell = pool(runs, partial(self._measure, name))
         beside = self._published({**self.fixed, **at}, runs, name)
-        return Cell(
-            cell.value, cell.words, cell.spread, cell.n, beside, self._gains(cell, at, name)
-        )
+        lower = MEASURES[self.layout.measure].lower
+        cell = with_change(cell, self._before(at, name), lower, self.layout.changes)
+        return replace(cell, published=beside)
 
     def _at(self, at: dict[str, Any]) -> list[Run]:
         return [r for r in self.runs if all(r.axis(axis) == v for axis, v in at.items())]
@@ -123,23 +121,17 @@ class _Sheet:
         cell = pool(runs, lambda run: None)
         return cell, runs[:1]
 
-    def _gains(self, cell: Cell, at: dict[str, Any], name: str) -> bool:
-        """Whether the cell is better than the same cell without refinement."""
-        before = dict(at)
-        for axis, value in at.items():
-            if axis == "method":
-                before[axis] = str(value).split("+")[0]
-            elif axis.startswith("refine."):
-                before[axis] = None
-        if before == at or cell.value is None or self.layout.measure == "seconds":
-            return False
-        other = pool(self._at(before), partial(self._measure, name)).value
-        lower = MEASURES[self.layout.measure].lower
-        return other is not None and (cell.value < other if lower else cell.value > other)
+    def _before(self, at: dict[str, Any], name: str) -> float | None:
+        """The value of the same cell without refinement."""
+        before = without_refinement(at)
+        if before == at or self.layout.measure == "seconds":
+            return None
+        return pool(self._at(before), partial(self._measure, name)).value
 
     def _published(self, at: dict[str, Any], runs: list[Run], name: str) -> Published | None:
         run = runs[0] if runs else None
-        method = at.get("method") or (run.method if run else None)
+        method = run.method if run and VARIANT in at else self._method(at)
+        method = method or (run.method if run else None)
         if method is None:
             return None
         where = Where(
@@ -169,7 +161,11 @@ class _Sheet:
     def _contest(self, row: Key) -> object:
         """Rows of one model compete for the best value; dense rows do not compete."""
         at = dict(zip(self.layout.rows, row, strict=True))
-        return None if at.get("method") == "dense" else str(at.get("model"))
+        return None if self._method(at) == "dense" else str(at.get("model"))
+
+    @staticmethod
+    def _method(at: dict[str, Any]) -> Any:
+        return at.get("method") or at.get(VARIANT)
 
     def _column(self, label: tuple[str, ...], name: str) -> str:
         parts = [*label, *([name] if len(self.names) > 1 else [])]
@@ -181,14 +177,3 @@ class _Sheet:
     def _caption(self, shared: list[str]) -> str:
         facts = [say(key, value) for key, value in self.fixed.items()]
         return "; ".join([*shared, *facts, MEASURES[self.layout.measure].unit])
-
-    def _alone(self) -> Iterator[str]:
-        """Notes on runs without refinement, which are not on the axes."""
-        if not self.layout.apart:
-            return
-        for run in self.everyone:
-            same = fits(run, {k: v for k, v in self.fixed.items() if k != "refine.name"})
-            cell = pool([run], partial(self._measure, self.names[0]))
-            if run.options.get(self.layout.rows[0]) is None and same and cell.value is not None:
-                which = f"{run.model}, {run.method}, {run.budget}"
-                yield f"Without refinement: {which}: {cell.value:.4g}."

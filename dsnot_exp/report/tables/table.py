@@ -27,6 +27,7 @@ class Cell:
     spread: standard deviation over `n` seeds; for a single run its standard error, if known
     better: better than the initializer alone
     mark: letter of the published value's source, if there are several sources
+    change: relative to the initializer alone, if the table shows it: -0.1 is 10 % less
     """
 
     value: float | None = None
@@ -37,6 +38,7 @@ class Cell:
     better: bool = False
     best: bool = False
     mark: str = ""
+    change: float | None = None
 
     @property
     def difference(self) -> float | None:

@@ -1,0 +1,71 @@
+"""What refinement changes: a cell beside the same cell without refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dsnot_exp.report.runs import VARIANT, Run
+from dsnot_exp.report.tables.groups import fits
+from dsnot_exp.report.tables.layouts import Layout
+from dsnot_exp.report.tables.table import Cell, Measured, pool
+
+
+def without_refinement(at: dict[str, Any]) -> dict[str, Any]:
+    """The place of the same cell without refinement; the place itself if nothing was refined."""
+    before = dict(at)
+    for axis, value in at.items():
+        if axis in ("method", VARIANT):
+            before[axis] = str(value).split("+")[0]
+        elif axis.startswith("refine."):
+            before[axis] = None
+    return before
+
+
+def with_change(cell: Cell, before: float | None, lower: bool, shown: bool) -> Cell:
+    """Mark a cell that is better than `before`. shown: the table shows the change"""
+    if cell.value is None or before is None:
+        return cell
+    better = cell.value < before if lower else cell.value > before
+    change = cell.value / before - 1 if shown and before else None
+    return replace(cell, better=better, change=change)
+
+
+def percent(cell: Cell) -> str:
+    """`-12.3 %`; no text if the table does not show the change."""
+    return "" if cell.change is None else f"{100 * cell.change:+.1f} %"
+
+
+def changes(
+    rows: Sequence[tuple[str, ...]], columns: Sequence[str], cells: Sequence[Sequence[Cell]]
+) -> list[str]:
+    """A note: in how many cells refinement helps, and every cell in which it does not."""
+    known, worse = 0, list[str]()
+    for row, line in zip(rows, cells, strict=True):
+        shown = [
+            (c, column) for column, c in zip(columns, line, strict=True) if c.change is not None
+        ]
+        known += len(shown)
+        bad = [f"{column} ({percent(cell)})" for cell, column in shown if not cell.better]
+        worse += [f"{', '.join(row)}: {', '.join(bad)}"] if bad else []
+    if not known:
+        return []
+    helped = sum(cell.change is not None and cell.better for line in cells for cell in line)
+    listed = f" Not better: {'; '.join(worse)}." if worse else ""
+    return [f"Refinement is better than its initial mask in {helped} of {known} cells.{listed}"]
+
+
+def alone(
+    layout: Layout,
+    runs: Sequence[Run],
+    fixed: dict[str, Any],
+    measure: Callable[[Run], Measured | None],
+) -> Iterator[str]:
+    """Notes on runs without refinement, which are not on the axes."""
+    for run in runs:
+        same = fits(run, {k: v for k, v in fixed.items() if k != "refine.name"})
+        cell = pool([run], measure)
+        if run.options.get(layout.rows[0]) is None and same and cell.value is not None:
+            which = f"{run.model}, {run.method}, {run.budget}"
+            yield f"Without refinement: {which}: {cell.value:.4g}."
