@@ -17,34 +17,28 @@ from statistics import median
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from dsnot_exp.config import DTYPES, CalibConfig, Config, EvalConfig, ModelConfig
-from dsnot_exp.data.tokens import calibration_tokens
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.loading import load_model, load_tokenizer
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.models.source import locate
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.batch_size import per_forward
-from dsnot_exp.utils.paths import beside_or_inside
 from dsnot_exp.walk.capture import capture
 from dsnot_exp.walk.sequences import resident
 from dsnot_exp.walk.sparsify import sparsify
 from tests.benchmarks.authors import wanda_dsnot
+from tests.benchmarks.models import random_llama, real_model
 from tests.benchmarks.timing import finish, interleaved, machine, table
 
-VOCABULARY = 1024
 PHASES = ("calibrate", "prune", "refine")
 FLOOR, AUTHORS = "floor", "authors' code, wanda+dsnot"
 
 
 def main() -> None:
     options = arguments()
-    model, ids = (real_model if options.model else random_llama)(options)
+    model, ids = real_model(options) if options.model else random_llama(options)
     batches = list(ids.split(per_forward(options.tokens)))
     phases: dict[str, list[dict[str, float]]] = {}
     subjects: dict[str, Callable[[], object]] = {FLOOR: lambda: floor(model, batches)}
@@ -85,35 +79,6 @@ def arguments() -> Any:
     parser.add_argument("--relative-error", default="false,sample")
     parser.add_argument("--authors", help="a checkout of github zyxxmu/DSnoT")
     return parser.parse_args()
-
-
-def random_llama(options: Any) -> tuple[LlamaForCausalLM, Tensor]:
-    """A model of the asked shape, and calibration tokens (sequences, tokens)."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=options.hidden,
-        intermediate_size=options.intermediate,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.heads,
-        max_position_embeddings=options.tokens,
-    )
-    device = make_plan(configuration("wanda", "false", options)).device
-    model = LlamaForCausalLM(config).to(device, getattr(torch, options.dtype))
-    ids = torch.randint(VOCABULARY, (options.sequences, options.tokens), device=device)
-    return model.eval().requires_grad_(False), ids
-
-
-def real_model(options: Any) -> tuple[Any, Tensor]:
-    """A model of conf/model, and tinyworld's stories in its tokens (sequences, tokens)."""
-    config = OmegaConf.load(beside_or_inside("conf") / "model" / f"{options.model}.yaml")
-    given = config.get("model", config)
-    source = locate(ModelConfig(**given))
-    model, _ = load_model(source, given.get("dtype", "auto"), True)
-    device = make_plan(configuration("wanda", "false", options)).device
-    count = options.sequences
-    tokens = calibration_tokens("tinyworld", count, options.tokens, 0, load_tokenizer(source))
-    return model.to(device), tokens.ids.to(device)
 
 
 def configuration(method: str, relative_error: str, options: Any) -> Config:

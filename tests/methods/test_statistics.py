@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dsnot_exp.methods.moments import spread
+from dsnot_exp.methods import moments_kernel
+from dsnot_exp.methods.moments import moments, spread
 from dsnot_exp.methods.protocols import Needs
 from dsnot_exp.methods.statistics import Accumulator, InputStatistics, Statistic
 from dsnot_exp.utils.distributed import Ranks
@@ -145,6 +146,19 @@ def test_low_precision_inputs_are_counted_in_float32(
 ) -> None:
     x = (torch.randn(4, 256, 3, generator=generator) + 3).to(dtype)
     assert_same(collect([x]).finish(), direct(x.float()))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (300, 70), (513, 130)], ids=str)
+def test_compiled_moments_are_those_of_tensor_operations(
+    shape: tuple[int, int], generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = (torch.randn(*shape, generator=generator) + 50).bfloat16()
+    compiled = moments(x, True)
+    turned = moments(x.T.contiguous().T, True)  # columns are contiguous
+    monkeypatch.setattr(moments_kernel, "available", lambda inputs: False)
+    for found in (compiled, turned):
+        for value, expected in zip(found, moments(x, True), strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_the_gram_matrix_is_only_made_where_it_is_asked_for() -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dsnot_exp.methods.layer_error import relative_errors
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
-from dsnot_exp.methods.prune.sparsegpt import SparseGPT, inverse_factor
+from dsnot_exp.methods.prune import sparsegpt_kernel
+from dsnot_exp.methods.prune.sparsegpt import SparseGPT, inverse_factor, inverse_upper
 from dsnot_exp.methods.prune.wanda import Wanda
 from dsnot_exp.methods.statistics import Accumulator, InputStatistics
 
@@ -75,6 +76,40 @@ def test_it_is_the_optimal_brain_surgeon(pattern: Pattern, width: int, block: in
     assert torch.equal(found.mask, mask)
     torch.testing.assert_close(found.weight.double(), updated, rtol=1e-3, atol=1e-3)
     assert not found.weight[~found.mask].any()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "block"),
+    [(Unstructured(0.5), 128), (Unstructured(0.7), 24), (NM(2, 4), 128), (NM(4, 48), 128)],
+    ids=str,
+)
+def test_the_compiled_columns_are_those_of_tensor_operations(
+    pattern: Pattern, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, statistics = layer(45, 144)
+    compiled = SparseGPT(block=block)(weight, statistics, pattern, False)
+    monkeypatch.setattr(sparsegpt_kernel, "available", lambda weight: False)
+    found = SparseGPT(block=block)(weight, statistics, pattern, False)
+    assert torch.equal(compiled.mask, found.mask)
+    torch.testing.assert_close(compiled.weight, found.weight, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(compiled.scores, found.scores, rtol=1e-3, atol=1e-4)
+
+
+def test_among_equal_scores_the_leftmost_are_pruned() -> None:
+    weight = torch.ones(3, 8)
+    inputs = torch.eye(8).repeat(1, 4, 1)
+    accumulator = Accumulator(8, SparseGPT.needs, torch.device("cpu"))
+    accumulator.update(inputs)
+    mask = SparseGPT()(weight, accumulator.finish(), NM(1, 4), False).mask
+    assert mask.tolist() == [[False, False, False, True] * 2] * 3
+
+
+@pytest.mark.parametrize("width", [1, 96, 97, 300])
+def test_a_triangular_matrix_is_inverted_by_halves(width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    upper = torch.randn(width, width, generator=generator).triu() + 9 * torch.eye(width)
+    expected = torch.linalg.inv(upper.double())
+    torch.testing.assert_close(inverse_upper(upper).double(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4)], ids=str)
