@@ -132,10 +132,10 @@ def _returning(module: nn.Module, output: Any) -> Iterator[None]:
     """In this context the module computes nothing and returns `output`."""
     own = module.__dict__.get("forward")  # set by accelerate's hooks, say
     stand_in: Callable[..., Any] = lambda *args, **kwargs: output  # noqa: E731
-    module.forward = stand_in  # type: ignore[method-assign]
+    module.forward = stand_in
     try:
         yield
     finally:
         del module.forward
         if own is not None:
-            module.forward = own  # type: ignore[method-assign]
+            module.forward = own

@@ -55,6 +55,21 @@ def test_the_main_table_tells_cycles_apart_and_shows_what_refinement_changes(mad
     assert table.loc["wanda", "60 % change"] == ""
 
 
+def test_no_change_is_shown_against_another_initial_mask(tmp_path: Path, report: Command) -> None:
+    """Magnitude alone compares over the matrix; before a refiner, within rows."""
+    scope = {"prune.scope": "auto"}
+    runs = [real(9.0, "magnitude", **scope), real(6.0, "magnitude+dsnot", 50, **scope)]
+    made = report(fill(tmp_path / "real", *MAIN[:2], *runs))
+    assert made.rows()[3][1] == "**6.00**"
+    assert "two initial masks, and no change is shown" in made.out
+    made = report(fill(tmp_path / "row" / "real", *MAIN[:2], *(
+        real(value, method, cycles, **{"prune.scope": "row"})
+        for value, method, cycles in ((9.0, "magnitude", None), (6.0, "magnitude+dsnot", 50))
+    )))  # fmt: skip
+    assert "6.00" in made.rows()[3][1]
+    assert "-33.3 %" in made.rows()[3][1]
+
+
 def test_every_study_has_only_its_own_runs(made: Report) -> None:
     cycles, samples, seeds = (made.csv(f"table-{n}.csv") for n in (2, 3, 4))
     assert dict(cycles.iloc[:, 0]) == {

@@ -11,6 +11,11 @@ from dsnot_exp.report.tables.groups import fits
 from dsnot_exp.report.tables.layouts import Layout
 from dsnot_exp.report.tables.table import Cell, Measured, pool
 
+OTHER_MASK = (
+    "Magnitude compares weights over the whole matrix alone, and within rows before a refiner: "
+    "these are two initial masks, and no change is shown."
+)
+
 
 def without_refinement(at: dict[str, Any]) -> dict[str, Any]:
     """The place of the same cell without refinement; the place itself if nothing was refined."""
@@ -21,6 +26,13 @@ def without_refinement(at: dict[str, Any]) -> dict[str, Any]:
         elif axis.startswith("refine."):
             before[axis] = None
     return before
+
+
+def other_mask(run: Run) -> bool:
+    """Whether the same method makes another initial mask once a refiner follows: magnitude compares
+    over the whole matrix alone, and within rows before a refiner."""
+    options = run.options
+    return options.get("prune.name") == "magnitude" and options.get("prune.scope") == "auto"
 
 
 def with_change(cell: Cell, before: float | None, lower: bool, shown: bool) -> Cell:

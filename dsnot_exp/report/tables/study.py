@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from dsnot_exp.report.runs import VARIANT, Run
-from dsnot_exp.report.tables.gains import alone, changes, with_change, without_refinement
+from dsnot_exp.report.tables import gains
 from dsnot_exp.report.tables.groups import ONLY_ACCURACY, Key, apart, fits
 from dsnot_exp.report.tables.labels import labels, say
 from dsnot_exp.report.tables.layouts import Layout
@@ -54,13 +54,15 @@ class _Sheet:
         if self.layout.best:
             cells = with_best(cells, [self._contest(row) for row in rows], lower)
         first = partial(self._measure, self.names[0])
-        found = alone(self.layout, self.everyone, self.fixed, first) if self.layout.apart else ()
+        found = (
+            gains.alone(self.layout, self.everyone, self.fixed, first) if self.layout.apart else ()
+        )
         notes = [*found, *self._remarks()]
         heads, left, shared = labels(self.layout.rows, rows, least=1)
         single = len(self.layout.columns) == 1
         _, above, also = labels(self.layout.columns, columns, least=int(single))
         right = [self._column(label, name) for label, name in product(above, self.names)]
-        notes += changes(left, right, cells) if self.layout.changes else []
+        notes += gains.changes(left, right, cells) if self.layout.changes else []
         return with_marks(
             Table(
                 self.name,
@@ -91,7 +93,7 @@ class _Sheet:
             cell = pool(runs, partial(self._measure, name))
         beside = self._published({**self.fixed, **at}, runs, name)
         lower = MEASURES[self.layout.measure].lower
-        cell = with_change(cell, self._before(at, name), lower, self.layout.changes)
+        cell = gains.with_change(cell, self._before(at, name), lower, self.layout.changes)
         return replace(cell, published=beside)
 
     def _at(self, at: dict[str, Any]) -> list[Run]:
@@ -123,10 +125,14 @@ class _Sheet:
 
     def _before(self, at: dict[str, Any], name: str) -> float | None:
         """The value of the same cell without refinement."""
-        before = without_refinement(at)
+        before = gains.without_refinement(at)
         if before == at or self.layout.measure == "seconds":
             return None
-        return pool(self._at(before), partial(self._measure, name)).value
+        runs = self._at(before)
+        if self.layout.changes and any(map(gains.other_mask, runs)):
+            self.remarks.setdefault(gains.OTHER_MASK, {})
+            return None
+        return pool(runs, partial(self._measure, name)).value
 
     def _published(self, at: dict[str, Any], runs: list[Run], name: str) -> Published | None:
         run = runs[0] if runs else None
@@ -152,7 +158,7 @@ class _Sheet:
 
     def _remarks(self) -> Iterator[str]:
         for source, texts in self.remarks.items():
-            yield f"Also published: {'; '.join(texts)} (source: {source})."
+            yield source if not texts else f"Also published: {'; '.join(texts)} (source: {source})."
 
     def _over_seeds(self, column: Key, name: str) -> Cell:
         at = dict(zip(self.layout.columns, column, strict=True))
