@@ -1,0 +1,77 @@
+"""The least squares problem of a linear layer, row by row, in columns of unit length.
+
+A sparse row w' of a layer (in,) with dense row w is to have a small error (w - w') H (w - w')^T,
+where H = E[a a^T] is the Gram matrix of the layer's inputs. With n = sqrt(diag H) and x = w' n:
+
+    Hn = H / (n n^T) + damping I,    B = (w n) Hn,    the error is x Hn x^T - 2 B x^T + const
+
+up to the damping, which keeps x near w n. Its minimum under a mask solves the normal equations
+x Hn = B on the kept weights. Methods that take (Hn, B) work for any other right side B too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """gram: Hn, (in, in) float32; scale: n, (in,), 0 where the input is always zero (dead)."""
+
+    gram: Tensor
+    scale: Tensor
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """w n, (out, in) float32: 0 in dead columns, so that they are pruned first."""
+        return weight.float() * self.scale
+
+    def restored(self, scaled: Tensor, weight: Tensor) -> Tensor:
+        """x / n in the dtype of `weight`: (out, in). Dead columns, on which no calibration token
+        depends, take their values from `weight`."""
+        dead = self.scale == 0
+        divided = scaled / self.scale.masked_fill(dead, 1)
+        return torch.where(dead, weight, divided.to(weight.dtype))
+
+
+def normalised(gram: Tensor, damping: float) -> Normalised:
+    """Hn and n of `gram`: (in, in). A dead column gets a 1 on the diagonal, as every other has."""
+    scale = gram.diagonal().sqrt()
+    factor = torch.where(scale == 0, 0, 1 / scale)
+    scaled = (gram * factor).mul_(factor[:, None])
+    scaled.diagonal().fill_(1 + damping)
+    return Normalised(scaled, scale)
+
+
+def conjugate_gradient(
+    gram: Tensor, target: Tensor, start: Tensor, mask: Tensor, steps: int
+) -> Tensor:
+    """x, (rows, in) float32, zero where `mask` is False, near the solution of x Hn = B on the mask.
+
+    gram: Hn, (in, in), normalised and damped; target: B, start: (rows, in); mask: (rows, in) bool
+
+    Every row takes its own `steps` steps; its error never rises. A row stops where it has
+    converged, or where Hn is not positive along its direction. Costs one product (rows, in) x
+    (in, in) per step and one for the first residual; holds four more matrices (rows, in). The
+    diagonal of Hn is constant, so it is its own preconditioner.
+    """
+    x = start.float() * mask
+    residual = torch.addmm(target.float(), x, gram, alpha=-1).mul_(mask)
+    direction = residual.clone()
+    square = residual.square().sum(1)  # (rows,)
+    for _ in range(steps):
+        image = (direction @ gram).mul_(mask)
+        curvature = (direction * image).sum(1)
+        step = _ratio(square, curvature)[:, None]
+        x.addcmul_(direction, step)
+        residual.addcmul_(image, step, value=-1)
+        before, square = square, residual.square().sum(1)
+        direction = torch.addcmul(residual, direction, _ratio(square, before)[:, None])
+    return x
+
+
+def _ratio(over: Tensor, under: Tensor) -> Tensor:
+    """over / under, and 0 where `under` is not above 0: (rows,) each."""
+    return torch.where(under > 0, over / under, 0)
