@@ -45,6 +45,26 @@ def normalised(gram: Tensor, damping: float) -> Normalised:
     return Normalised(scaled, scale)
 
 
+def inverse(gram: Tensor, penalty: float) -> Tensor:
+    """P = (Hn + penalty I)^-1; gram: Hn, (in, in). Needs one such matrix: the copy of Hn becomes
+    its factor, and then its inverse. Raises ArithmeticError if Hn + penalty I is not positive."""
+    copy = gram.clone()
+    copy.diagonal().add_(penalty)
+    columns = copy.mT  # as LAPACK stores a matrix, so that it works in place
+    failed = torch.zeros((), dtype=torch.int32, device=gram.device)
+    torch.linalg.cholesky_ex(columns, out=(columns, failed))
+    if bool(failed):
+        raise indefinite(float(gram[0, 0]) - 1 + penalty)
+    return torch.cholesky_inverse(columns, out=columns)
+
+
+def indefinite(damping: float) -> ArithmeticError:
+    return ArithmeticError(
+        f"its Gram matrix is not positive definite, even with damping {damping:g}; "
+        "raise prune.damping or calib.samples"
+    )
+
+
 def conjugate_gradient(
     gram: Tensor, target: Tensor, start: Tensor, mask: Tensor, steps: int
 ) -> Tensor:

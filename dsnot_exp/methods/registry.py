@@ -18,7 +18,12 @@ from pkgutil import resolve_name
 from typing import Any
 
 from dsnot_exp.methods.finetune.options import LoraOptions
-from dsnot_exp.methods.prune.options import MagnitudeOptions, SparseGPTOptions
+from dsnot_exp.methods.prune.options import (
+    ALPSOptions,
+    MagnitudeOptions,
+    RIAOptions,
+    SparseGPTOptions,
+)
 from dsnot_exp.methods.refine.dsnot.options import DSnoTOptions
 from dsnot_exp.utils.errors import RequestError
 
@@ -48,6 +53,8 @@ OURS: dict[str, dict[str, Ours]] = {
         "magnitude": Ours("prune.magnitude:Magnitude", MagnitudeOptions),
         "wanda": Ours("prune.wanda:Wanda"),
         "sparsegpt": Ours("prune.sparsegpt:SparseGPT", SparseGPTOptions),
+        "ria": Ours("prune.ria:RIA", RIAOptions),
+        "alps": Ours("prune.alps:ALPS", ALPSOptions),
     },
     # `dsnot_official` is DSnoT with the released defaults: conf/refine/dsnot_official.yaml.
     "refine": {"dsnot": DSNOT, "dsnot_official": DSNOT},

@@ -7,6 +7,7 @@ import re
 NAMES = {
     "dense": "Dense", "magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT",
     "dsnot": "DSnoT", "dsnot_official": "DSnoT (released)", "lora": "LoRA", "owl": "OWL",
+    "ria": "RIA", "alps": "ALPS",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ COUNT = ["0", "-1", "abc", "1.5", "[1]", "nan"]
 CHOICE = ["nosuch", "[]", "''"]
 
 GOOD: dict[str, list[str]] = {
-    "prune": ["wanda", "magnitude", "sparsegpt"],
+    "prune": ["wanda", "magnitude", "sparsegpt", "ria", "alps"],
     "refine": ["dsnot", "dsnot_official", "none"],
     "sparsity": ["0", "0.3", "0.5", "0.625", "0.99", "5e-1", "null"],
     "seed": ["0", "7", "123456789"],
@@ -60,6 +60,11 @@ SOFT: dict[str, list[str]] = {
     "calib.bos": ["true"],  # refused for a token file without BOS
     "eval.bos": ["true"],
     "calib.field": ["title"],
+    "prune.power": ["0", "0.5", "-1", "nan"],
+    "prune.schedule": ["short", "full", "long"],
+    "prune.iterations": ["1", "7", "null", "0"],
+    "prune.penalty": ["0.1", "3", "0", "nan"],
+    "prune.cg_steps": ["0", "3", "-1"],
     "prune.damping": ["0.01", "1", "0", "-1", "nan"],
 }
 BAD: dict[str, list[str]] = {

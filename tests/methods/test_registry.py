@@ -42,6 +42,7 @@ class Powered:
         scores = weight.abs().float() * statistics.norm**self.alpha
         return Initial(pattern.mask(scores), weight, scores)
 """
+OURS = ["magnitude", "wanda", "sparsegpt", "ria", "alps"]
 NEEDS = "frozenset({Statistic.NORM})"
 Install = Callable[..., None]
 
@@ -98,9 +99,9 @@ def identity(prune: dict[str, Any]) -> str:
 
 
 def test_a_plugin_is_a_method_and_its_fields_are_options(install: Install) -> None:
-    assert registry.names("prune") == ["magnitude", "wanda", "sparsegpt"]
+    assert registry.names("prune") == OURS
     install()
-    assert registry.names("prune") == ["magnitude", "wanda", "sparsegpt", "powered"]
+    assert registry.names("prune") == [*OURS, "powered"]
     assert registry.options("prune", "powered") == {"alpha": 1.0}
     built = build("prune", {"name": "powered", "alpha": 2})
     assert (type(built), built.alpha) == (registry.method("prune", "powered"), 2.0)
@@ -126,14 +127,14 @@ def test_our_own_names_are_ours(install: Install) -> None:
     own = registry.method("prune", "wanda")
     install(names=("prune.wanda",))
     assert registry.method("prune", "wanda") is own
-    assert registry.names("prune") == ["magnitude", "wanda", "sparsegpt"]
+    assert registry.names("prune") == OURS
     assert registry.origin("prune", "wanda") is None
 
 
 @pytest.mark.parametrize(
     ("group", "choices"),
     [
-        ("prune", "magnitude, wanda, sparsegpt, powered, none"),
+        ("prune", "magnitude, wanda, sparsegpt, ria, alps, powered, none"),
         ("refine", "dsnot, dsnot_official, none"),
         ("allocate", "uniform"),
         ("reconstruct", "none"),

@@ -26,5 +26,5 @@ class Magnitude(MagnitudeOptions):
         equal_rows: bool,
     ) -> Initial:
         scores = weight.float().abs()
-        scope = ("row" if equal_rows else "matrix") if self.scope == "auto" else self.scope
-        return Initial(pattern.mask(scores, scope), weight, scores)
+        mask = pattern.mask(scores, self.compared_over(equal_rows))
+        return Initial(mask, weight, scores)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SCOPES = ("auto", "row", "matrix")
+SCHEDULES = {"short": 30, "full": 300}  # ALPS: the iterations of each, at most
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,25 @@ class MagnitudeOptions:
     scope: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.scope not in SCOPES:
-            raise ValueError(f"scope={self.scope}: choose from {', '.join(SCOPES)}")
+        _refuse_unknown("scope", self.scope, SCOPES)
+
+    def compared_over(self, equal_rows: bool) -> str:
+        """`row` or `matrix`; equal_rows: a refiner follows."""
+        return ("row" if equal_rows else "matrix") if self.scope == "auto" else self.scope
+
+
+@dataclass(frozen=True)
+class RIAOptions(MagnitudeOptions):
+    """power: of the input norm (a in the paper); 0 leaves the relative importance alone
+    scope: as for magnitude; `auto` is `row` if a refiner follows, else the released `matrix`
+    """
+
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.power < float("inf"):
+            raise ValueError(f"power={self.power}: expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -36,3 +54,35 @@ class SparseGPTOptions:
             raise ValueError(f"block={self.block}: expected 1 or more columns")
         if not 0 <= self.damping < float("inf"):
             raise ValueError(f"damping={self.damping}: expected 0 or more")
+
+
+@dataclass(frozen=True)
+class ALPSOptions:
+    """schedule: `short`, 30 iterations; `full`, the paper's, up to 300
+    iterations: at most; the schedule's own if not given
+    penalty: rho in the first iteration, the pull towards the sparse weight
+    damping: added to the diagonal of the normalised Gram matrix, which is 1
+    cg_steps: steps of conjugate gradients on the final mask
+    """
+
+    schedule: str = "short"
+    iterations: int | None = None
+    penalty: float = 0.1
+    damping: float = 0.01
+    cg_steps: int = 10
+
+    def __post_init__(self) -> None:
+        _refuse_unknown("schedule", self.schedule, tuple(SCHEDULES))
+        if self.iterations is not None and self.iterations < 1:
+            raise ValueError(f"iterations={self.iterations}: expected 1 or more")
+        if not 0 < self.penalty < float("inf"):
+            raise ValueError(f"penalty={self.penalty}: expected more than 0")
+        if not 0 <= self.damping < float("inf"):
+            raise ValueError(f"damping={self.damping}: expected 0 or more")
+        if self.cg_steps < 0:
+            raise ValueError(f"cg_steps={self.cg_steps}: expected 0 or more")
+
+
+def _refuse_unknown(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key}={value}: choose from {', '.join(choices)}")
