@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -32,20 +33,21 @@ from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 # What follows rho, given the iteration, rho and the present mask; None ends the iterations.
 Schedule = Callable[[int, float, Tensor], float | None]
-Inverse = Callable[[Tensor, float], Tensor]  # Hn, rho -> P
+Inverse = Callable[[float], Tensor]  # rho -> P
 EVERY = 5  # iterations of the short schedule at one penalty
 GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # full: from this share of the support, times this
 
 
 @dataclass(frozen=True)
 class ALPS(ALPSOptions):
-    """Products with (in, in) matrices: 30 + 2 + `cg_steps` of (out, in), and six factorisations.
+    """Takes 30 + 2 + `cg_steps` products (out, in) x (in, in) and five factorisations.
 
-    Memory: H, Hn and P, (in, in) each, of one input at a time, and five matrices (out, in), all
-    float32. Linears of one input share Hn. P is not shared: the six of the short schedule would be
-    six matrices, and one eigendecomposition, from which each P is a product of (in, in) matrices,
-    takes longer than factorising for each of q, k and v. The `full` schedule has hundreds of
-    penalties, so there the eigenvectors are shared, a fourth matrix (in, in).
+    Memory: H, Hn and P, (in, in) each, of one input at a time, and at most eight matrices (out,
+    in), all float32. Linears of one input share Hn. They do not share P: the short schedule has
+    five. One eigendecomposition would be one matrix, but to make the five P from it, for q, k and v
+    again, takes longer than five Cholesky inversions each. The full schedule has a hundred
+    penalties; there the eigenvectors are shared, a fourth matrix (in, in), and for the time of
+    their computation in float64.
     """
 
     needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
@@ -68,35 +70,32 @@ class ALPS(ALPSOptions):
             ("normalised", self.damping), lambda gram: normalised(gram, self.damping)
         )
         hn = problem.gram
-        invert, schedule = self.means(hn, statistics)
-        target = problem.scaled(weight) @ hn
-        start = problem.scaled(weight)
-        state = self.iterate(target, start, pattern, lambda rho: invert(hn, rho), schedule)
+        target, start = problem.scaled(weight) @ hn, problem.scaled(weight)
+        state = self.iterate(target, start, pattern, *self.tools(hn, statistics))
         scores = state.abs()
         mask = pattern.mask(scores, "matrix")
         solved = conjugate_gradient(hn, target, state, mask, self.cg_steps)
         return Initial(mask, problem.restored(solved, weight).masked_fill_(~mask, 0), scores, True)
 
-    def means(self, hn: Tensor, statistics: InputStatistics) -> tuple[Inverse, Schedule]:
+    def tools(self, hn: Tensor, statistics: InputStatistics) -> tuple[Inverse, Schedule]:
         if self.schedule == "short":
-            return inverse, doubling
-        return statistics.once(
-            ("eigenvectors", self.damping), lambda _: eigenvectors(hn)
-        ).inverse, ByChange()
+            return partial(inverse, hn), doubling
+        eigen = statistics.once(("eigenvectors", self.damping), lambda _: eigenvectors(hn))
+        return eigen.inverse, ByChange()
 
     def iterate(
         self,
         target: Tensor,
         start: Tensor,
         pattern: Pattern,
-        invert: Callable[[float], Tensor],
+        invert: Inverse,
         schedule: Schedule,
     ) -> Tensor:
         """The state s after the iterations: (out, in). target: B; start: s before them."""
         state, before = start, self.penalty
         at, p = 0.0, target[:0]  # P and its rho
         for iteration in range(self.iterations or SCHEDULES[self.schedule]):
-            mask = pattern.mask(state.abs(), "matrix")
+            mask = pattern.roughly(state.abs())
             rho = schedule(iteration, before, mask)
             if rho is None:
                 break
@@ -139,18 +138,18 @@ class Eigenvectors:
     values: Tensor
     vectors: Tensor
 
-    def inverse(self, gram: Tensor, penalty: float) -> Tensor:
-        """(Hn + penalty I)^-1, (in, in), as normal_equations.inverse."""
-        shifted = self.values + penalty
-        if not bool((shifted > 0).all()):
-            raise indefinite(float(gram[0, 0]) - 1 + penalty)
-        return (self.vectors / shifted) @ self.vectors.T
+    def inverse(self, penalty: float) -> Tensor:
+        """(Hn + penalty I)^-1, (in, in)."""
+        return (self.vectors / (self.values + penalty)) @ self.vectors.T
 
 
 def eigenvectors(gram: Tensor) -> Eigenvectors:
-    """In float64, as the paper does; gram: Hn, (in, in)."""
+    """In float64, as the paper does; gram: Hn, (in, in). Raises ArithmeticError if Hn is not
+    positive definite."""
     try:
         values, vectors = torch.linalg.eigh(gram.double())
     except torch.linalg.LinAlgError as error:  # NaN
         raise indefinite(float(gram[0, 0]) - 1) from error
+    if not float(values[0]) > 0:
+        raise indefinite(float(gram[0, 0]) - 1)
     return Eigenvectors(values.float(), vectors.float())
