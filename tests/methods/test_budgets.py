@@ -133,3 +133,30 @@ def test_a_pattern_for_shares_of_rows_compares_a_matrix_with_everyones(
         assert torch.equal(shared.mask(own, "matrix"), plain.mask(whole, "matrix")[rows])
     assert over(plain, ALONE) is plain
     assert over(NM(2, 4), Ranks(0, 2)) == NM(2, 4)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("size", [(7, 11), (401, 499)], ids=str)
+def test_a_rough_budget_is_near_and_the_same_whoever_holds_the_rows(
+    size: tuple[int, int], sparsity: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(401, 499) has more entries than the sample."""
+    whole = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    plain, ranks = Unstructured(sparsity), [Ranks(rank, 3) for rank in range(3)]
+    rows = [len(whole[rank.share(len(whole))]) for rank in ranks]
+    samples: list[torch.Tensor] = []
+    rough = plain.roughly(whole)
+    assert abs(int((~rough).sum()) - whole.numel() * sparsity) <= 1 + 0.01 * whole.numel()
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: rows)
+    monkeypatch.setattr(Ranks, "concat", lambda self, part: samples.append(part) or part)
+    for rank in ranks:
+        over(plain, rank).roughly(whole[rank.share(len(whole))])
+    monkeypatch.setattr(Ranks, "concat", lambda self, part: torch.cat(samples[:3]))
+    for rank in ranks:
+        own = rank.share(len(whole))
+        assert torch.equal(over(plain, rank).roughly(whole[own]), rough[own])
+
+
+def test_a_rough_n_of_m_is_exact() -> None:
+    scores = torch.rand(3, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(NM(2, 4).roughly(scores), NM(2, 4).mask(scores))

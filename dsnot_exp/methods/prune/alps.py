@@ -150,6 +150,6 @@ def eigenvectors(gram: Tensor) -> Eigenvectors:
         values, vectors = torch.linalg.eigh(gram.double())
     except torch.linalg.LinAlgError as error:  # NaN
         raise indefinite(float(gram[0, 0]) - 1) from error
-    if not float(values[0]) > 0:
+    if not bool((values > 0).all()):  # or NaN
         raise indefinite(float(gram[0, 0]) - 1)
     return Eigenvectors(values.float(), vectors.float())
