@@ -12,7 +12,6 @@ grows, which settles the mask. Conjugate gradients on the mask then find the kep
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -20,22 +19,26 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.gram import multiplies_bfloat16
+from dsnot_exp.methods.layer_error import only
 from dsnot_exp.methods.normal_equations import (
     conjugate_gradient,
-    indefinite,
     inverse,
     normalised,
 )
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
+from dsnot_exp.methods.prune.alps_schedules import (
+    ByChange,
+    Inverse,
+    Schedule,
+    doubling,
+    eigenvectors,
+)
 from dsnot_exp.methods.prune.options import SCHEDULES, ALPSOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
-# What follows rho, given the iteration, rho and the present mask; None ends the iterations.
-Schedule = Callable[[int, float, Tensor], float | None]
-Inverse = Callable[[float], Tensor]  # rho -> P
-EVERY = 5  # iterations of the short schedule at one penalty
-GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # full: from this share of the support, times this
+WIDE = 512  # inputs; narrower products take too little time
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,10 @@ class ALPS(ALPSOptions):
 
     Memory: H, Hn and P, (in, in) each, of one input at a time, and at most eight matrices (out,
     in), all float32. Linears of one input share Hn. They do not share P: the short schedule has
-    five. One eigendecomposition would be one matrix, but to make the five P from it, for q, k and v
-    again, takes longer than five Cholesky inversions each. The full schedule has a hundred
-    penalties; there the eigenvectors are shared, a fourth matrix (in, in), and for the time of
-    their computation in float64.
+    five. One eigendecomposition would be one matrix, but it and the products that make the five P
+    from it, for q, k and v each, take longer than five Cholesky inversions. The full schedule has
+    up to a hundred penalties; there the eigenvectors are shared: a fourth matrix (in, in), and
+    several more while they are computed in float64.
     """
 
     needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
@@ -92,64 +95,40 @@ class ALPS(ALPSOptions):
         schedule: Schedule,
     ) -> Tensor:
         """The state s after the iterations: (out, in). target: B; start: s before them."""
-        state, before = start, self.penalty
-        at, p = 0.0, target[:0]  # P and its rho
+        state, before, products = start, self.penalty, _Products(invert, target)
         for iteration in range(self.iterations or SCHEDULES[self.schedule]):
             mask = pattern.roughly(state.abs())
             rho = schedule(iteration, before, mask)
             if rho is None:
                 break
-            if rho != at:
-                del p  # before the next is made
-                at, p = rho, invert(rho)
-            dual = state.masked_fill(mask, 0)  # V / before
-            state = torch.add(target, state, alpha=rho).add_(dual, alpha=-(rho + before))
-            state = torch.addmm(dual, state, p, beta=before / rho)
+            dual = only(state, ~mask)  # V / before
+            right = torch.add(target, state, alpha=rho).add_(dual, alpha=-(rho + before))
+            state = products(right, rho).add(dual, alpha=before / rho)
             before = rho
         return state
 
 
-def doubling(iteration: int, rho: float, mask: Tensor) -> float:
-    """The short schedule: 0.1 for ten iterations, then 0.2, 0.4, 0.8 and 1.6 for five each."""
-    return 2 * rho if iteration > EVERY and iteration % EVERY == 0 else rho
+class _Products:
+    """right P, (out, in), of one iteration after the other.
 
+    While rho stays, P does too, and x moves by the change of the right side times P. The change is
+    small, so that bfloat16 products of it are as good as float32 products of the whole (layer
+    errors differ by 0.2 % in either direction), where the processor has them.
+    """
 
-@dataclass
-class ByChange:
-    """The full schedule: every third iteration, rho grows by how much the support has changed since
-    the last time; no change ends the iterations. supported: the mask then"""
+    def __init__(self, invert: Inverse, like: Tensor) -> None:
+        self.invert, self.rho = invert, 0.0
+        self.p = self.x = self.right = like
+        self.halved = like.shape[1] >= WIDE and multiplies_bfloat16(like.device)
 
-    supported: Tensor | None = None
-
-    def __call__(self, iteration: int, rho: float, mask: Tensor) -> float | None:
-        if iteration % 3:
-            return rho
-        before, self.supported = self.supported, mask
-        if before is None:
-            return rho
-        changed = int((mask != before).count_nonzero()) / max(1, int(mask.count_nonzero()))
-        return next((rho * times for share, times in GROWTH if changed > share), None)
-
-
-@dataclass(frozen=True)
-class Eigenvectors:
-    """Hn = Q diag(values) Q^T. values: (in,); vectors: Q, (in, in); both float32"""
-
-    values: Tensor
-    vectors: Tensor
-
-    def inverse(self, penalty: float) -> Tensor:
-        """(Hn + penalty I)^-1, (in, in)."""
-        return (self.vectors / (self.values + penalty)) @ self.vectors.T
-
-
-def eigenvectors(gram: Tensor) -> Eigenvectors:
-    """In float64, as the paper does; gram: Hn, (in, in). Raises ArithmeticError if Hn is not
-    positive definite."""
-    try:
-        values, vectors = torch.linalg.eigh(gram.double())
-    except torch.linalg.LinAlgError as error:  # NaN
-        raise indefinite(float(gram[0, 0]) - 1) from error
-    if not bool((values > 0).all()):  # or NaN
-        raise indefinite(float(gram[0, 0]) - 1)
-    return Eigenvectors(values.float(), vectors.float())
+    def __call__(self, right: Tensor, rho: float) -> Tensor:
+        if rho == self.rho and self.halved:
+            self.x = self.x + (right - self.right).bfloat16() @ self.p
+        else:
+            if rho != self.rho:
+                self.p = right  # frees the last P before the next is made
+                self.rho, self.p = rho, self.invert(rho)
+            self.x = right @ self.p
+            self.p = self.p.bfloat16() if self.halved else self.p
+        self.right = right
+        return self.x

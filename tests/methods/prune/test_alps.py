@@ -11,6 +11,7 @@ from torch import Tensor
 from dsnot_exp.methods.layer_error import relative_errors
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
 from dsnot_exp.methods.protocols import Initial
+from dsnot_exp.methods.prune import alps
 from dsnot_exp.methods.prune.alps import ALPS
 from dsnot_exp.methods.prune.sparsegpt import SparseGPT
 from dsnot_exp.methods.statistics import InputStatistics
@@ -145,6 +146,23 @@ def test_an_input_that_is_dead_throughout_is_no_error() -> None:
     found = ALPS(damping=0.0)(weight, statistics, Unstructured(0.5), False)
     assert int((~found.mask).sum()) == 16
     assert torch.equal(found.weight, weight * found.mask)
+
+
+@pytest.mark.parametrize("schedule", ["short", "full"])
+@pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4)], ids=str)
+def test_bfloat16_products_find_as_good_a_mask(
+    pattern: Pattern, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, statistics = layer(96, 128)
+    errors, masks = [], []
+    monkeypatch.setattr(alps, "WIDE", 128)
+    for halved in (False, True):
+        monkeypatch.setattr(alps, "multiplies_bfloat16", lambda device, halved=halved: halved)
+        found = ALPS(schedule=schedule)(weight, statistics, pattern, False)
+        errors.append(lost(weight, found, statistics))
+        masks.append(found.mask)
+    assert errors[1] < 1.01 * errors[0]
+    assert 0 < int((masks[0] != masks[1]).sum()) < 0.1 * masks[0].numel()
 
 
 def test_half_precision_weights_are_worked_on_in_float32() -> None:

@@ -1,0 +1,63 @@
+"""The two schedules of ALPS's penalty rho, and the inverses P = (Hn + rho I)^-1 that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsnot_exp.methods.normal_equations import indefinite
+
+# What follows rho, given the iteration, rho and the present mask; None ends the iterations.
+Schedule = Callable[[int, float, Tensor], float | None]
+Inverse = Callable[[float], Tensor]  # rho -> P
+EVERY = 5  # iterations of the short schedule at one penalty
+GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # full: from this share of the support, times this
+
+
+def doubling(iteration: int, rho: float, mask: Tensor) -> float:
+    """The short schedule: 0.1 for ten iterations, then 0.2, 0.4, 0.8 and 1.6 for five each."""
+    return 2 * rho if iteration > EVERY and iteration % EVERY == 0 else rho
+
+
+@dataclass
+class ByChange:
+    """The full schedule: every third iteration, rho grows by how much the support has changed since
+    the last time; no change ends the iterations. supported: the mask then"""
+
+    supported: Tensor | None = None
+
+    def __call__(self, iteration: int, rho: float, mask: Tensor) -> float | None:
+        if iteration % 3:
+            return rho
+        before, self.supported = self.supported, mask
+        if before is None:
+            return rho
+        changed = int((mask != before).count_nonzero()) / max(1, int(mask.count_nonzero()))
+        return next((rho * times for share, times in GROWTH if changed > share), None)
+
+
+@dataclass(frozen=True)
+class Eigenvectors:
+    """Hn = Q diag(values) Q^T. values: (in,); vectors: Q, (in, in); both float32"""
+
+    values: Tensor
+    vectors: Tensor
+
+    def inverse(self, penalty: float) -> Tensor:
+        """(Hn + penalty I)^-1, (in, in)."""
+        return (self.vectors / (self.values + penalty)) @ self.vectors.T
+
+
+def eigenvectors(gram: Tensor) -> Eigenvectors:
+    """In float64, as the paper does; gram: Hn, (in, in). Raises ArithmeticError if Hn is not
+    positive definite."""
+    try:
+        values, vectors = torch.linalg.eigh(gram.double())
+    except torch.linalg.LinAlgError as error:  # NaN
+        raise indefinite(float(gram[0, 0]) - 1) from error
+    if not bool((values > 0).all()):  # or NaN
+        raise indefinite(float(gram[0, 0]) - 1)
+    return Eigenvectors(values.float(), vectors.float())
