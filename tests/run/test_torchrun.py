@@ -45,22 +45,25 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("family", "processes", "methods"),
+    ("family", "processes", "methods", "near"),
     [
-        ("llama", 3, ["prune=wanda,sparsegpt,magnitude", "eval.baselines=[dense,pruned]"]),
-        ("mixtral", 2, ["prune=sparsegpt"]),
+        ("llama", 3, ["prune=wanda,sparsegpt,magnitude", "eval.baselines=[dense,pruned]"], 1e-4),
+        ("mixtral", 2, ["prune=sparsegpt"], 1e-4),
+        # After 30 iterations with a threshold each, ALPS has made more of a rounding.
+        ("llama", 2, ["prune=ria,alps", "refine=none"], 1e-3),
     ],
 )
 def test_more_processes_find_the_same_masks(
     family: str,
     processes: int,
     methods: list[str],
+    near: float,
     command: Command,
     forks: Forks,
     tmp_path: Path,
 ) -> None:
     """Sums of shares are rounded otherwise, so that a tie may fall the other way: at most one
-    entry in a thousand here, and perplexities to four digits."""
+    entry in a thousand here (of ALPS in a hundred), and perplexities are `near`."""
     model = toy_arguments(tmp_path, family=family, num_hidden_layers=2)
     words = [*SWEEP, *methods, *model]
     count = len(methods[0].split(","))
@@ -75,11 +78,14 @@ def test_more_processes_find_the_same_masks(
         for key in ("notes", "sparsity"):
             assert result[key] == alone[name][key]
         for text, stages in result["metrics"]["perplexity"].items():
-            assert stages == pytest.approx(alone[name]["metrics"]["perplexity"][text], rel=1e-4)
+            assert stages == pytest.approx(alone[name]["metrics"]["perplexity"][text], rel=near)
         own, other = (r["metrics"]["reconstruction"][0] for r in (result, alone[name]))
         for key in ("expected_before", "relative_before", "relative_after"):
-            assert own[key] == pytest.approx(other[key], rel=1e-4)
-        assert unequal(*(tmp_path / "outputs" / which / name for which in ("one", "more"))) <= 1e-3
+            assert own[key] == pytest.approx(other[key], rel=near)
+        assert (
+            unequal(*(tmp_path / "outputs" / which / name for which in ("one", "more")))
+            <= 10 * near
+        )
 
 
 def unequal(a: Path, b: Path) -> float:
