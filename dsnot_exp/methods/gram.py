@@ -14,6 +14,7 @@ from torch import Tensor
 from dsnot_exp.methods import gram_kernel
 
 STRIPE = 512  # columns of a Gram matrix that are computed together
+WIDE = 512  # inputs
 ROWS = 512  # tokens that are copied to float32 at a time
 
 
@@ -24,8 +25,11 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return a.float() @ b.float()
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether torch's bfloat16 products are faster there than its float32 products."""
+def multiplies_bfloat16(device: torch.device, width: int) -> bool:
+    """Whether torch's bfloat16 products with a matrix of this width are faster than its float32
+    products, the conversion included."""
+    if width < WIDE:
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and gram_kernel.available()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods import normal_equations
 from dsnot_exp.methods.normal_equations import (
     Normalised,
     conjugate_gradient,
@@ -100,6 +101,26 @@ def test_conjugate_gradients_lower_the_error_step_by_step_to_the_least_squares()
         assert (after <= before * (1 + 1e-6)).all()
         before = after
     torch.testing.assert_close(after, least, rtol=1e-3, atol=0)
+
+
+def test_bfloat16_products_lose_little_and_nothing_after_more_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, (weight, mask) = problem(dead=DEAD), drawn()
+    dense = found.scaled(weight)
+    target = dense @ found.gram
+    errors: dict[bool, list[Tensor]] = {}
+    for rough in (False, True):
+        monkeypatch.setattr(normal_equations, "multiplies_bfloat16", lambda *_, rough=rough: rough)
+        errors[rough] = [
+            error(found.gram, conjugate_gradient(found.gram, target, dense, mask, steps), dense)
+            for steps in (0, 3, 10, 100)
+        ]
+    assert torch.equal(errors[True][0], errors[False][0])
+    for rough, fine in zip(errors[True], errors[False], strict=True):
+        assert float(rough.sum()) <= 1.01 * float(fine.sum())
+    torch.testing.assert_close(errors[True][3], errors[False][3], rtol=1e-4, atol=0)
+    assert not torch.equal(errors[True][1], errors[False][1])
 
 
 def test_in_as_many_steps_as_kept_weights_the_solution_is_exact() -> None:

@@ -38,8 +38,6 @@ from dsnot_exp.methods.prune.alps_schedules import (
 from dsnot_exp.methods.prune.options import SCHEDULES, ALPSOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
-WIDE = 512  # inputs; narrower products take too little time
-
 
 @dataclass(frozen=True)
 class ALPS(ALPSOptions):
@@ -119,7 +117,7 @@ class _Products:
     def __init__(self, invert: Inverse, like: Tensor) -> None:
         self.invert, self.rho = invert, 0.0
         self.p = self.x = self.right = like
-        self.halved = like.shape[1] >= WIDE and multiplies_bfloat16(like.device)
+        self.halved = multiplies_bfloat16(like.device, like.shape[1])
 
     def __call__(self, right: Tensor, rho: float) -> Tensor:
         if rho == self.rho and self.halved:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods import normal_equations
 from dsnot_exp.methods.layer_error import relative_errors
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
 from dsnot_exp.methods.protocols import Initial
@@ -155,9 +156,9 @@ def test_bfloat16_products_find_as_good_a_mask(
 ) -> None:
     weight, statistics = layer(96, 128)
     errors, masks = [], []
-    monkeypatch.setattr(alps, "WIDE", 128)
     for halved in (False, True):
-        monkeypatch.setattr(alps, "multiplies_bfloat16", lambda device, halved=halved: halved)
+        for module in (alps, normal_equations):
+            monkeypatch.setattr(module, "multiplies_bfloat16", lambda *_, halved=halved: halved)
         found = ALPS(schedule=schedule)(weight, statistics, pattern, False)
         errors.append(lost(weight, found, statistics))
         masks.append(found.mask)
