@@ -82,8 +82,8 @@ def conjugate_gradient(
     diagonal of Hn is constant, so it is its own preconditioner.
 
     The residual that the steps start from is float32. The products of the first steps are bfloat16
-    where that is faster: the layer's error is then about 1e-4 larger. Further steps are to be exact,
-    and start anew from a float32 residual.
+    where that is faster: the layer's error is then about 1e-4 larger. Further steps are to be
+    exact, and start anew from a float32 residual.
     """
     x = start.float() * mask
     rough = multiplies_bfloat16(gram.device, len(gram))
