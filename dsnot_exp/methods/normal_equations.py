@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.gram import multiplies_bfloat16
+from dsnot_exp.methods.statistics import InputStatistics
 
 ROUGH = 10  # steps whose products may be bfloat16
 
@@ -47,6 +48,11 @@ def normalised(gram: Tensor, damping: float) -> Normalised:
     scaled = (gram * factor).mul_(factor[:, None])
     scaled.diagonal().fill_(1 + damping)
     return Normalised(scaled, scale)
+
+
+def shared(statistics: InputStatistics, damping: float) -> Normalised:
+    """Hn and n of an input: one Hn for all linears that share it, and for all methods."""
+    return statistics.once(("normalised", damping), lambda gram: normalised(gram, damping))
 
 
 def inverse(gram: Tensor, penalty: float) -> Tensor:

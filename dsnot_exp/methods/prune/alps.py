@@ -21,11 +21,7 @@ from torch import Tensor
 
 from dsnot_exp.methods.gram import multiplies_bfloat16
 from dsnot_exp.methods.layer_error import only
-from dsnot_exp.methods.normal_equations import (
-    conjugate_gradient,
-    inverse,
-    normalised,
-)
+from dsnot_exp.methods.normal_equations import conjugate_gradient, inverse, shared
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
 from dsnot_exp.methods.prune.alps_schedules import (
@@ -44,11 +40,13 @@ class ALPS(ALPSOptions):
     """Takes 30 + 2 + `cg_steps` products (out, in) x (in, in) and five factorisations.
 
     Memory: H, Hn and P, (in, in) each, of one input at a time, and at most eight matrices (out,
-    in), all float32. Linears of one input share Hn. They do not share P: the short schedule has
-    five. One eigendecomposition would be one matrix, but it and the products that make the five P
-    from it, for q, k and v each, take longer than five Cholesky inversions. The full schedule has
-    up to a hundred penalties; there the eigenvectors are shared: a fourth matrix (in, in), and
-    several more while they are computed in float64.
+    in), all float32; a bfloat16 copy of P is half of one more, until it takes the place of P.
+
+    Linears of one input share Hn. They do not share P: the short schedule has five. One
+    eigendecomposition would be one matrix, but it and the products that make the five P from it,
+    for q, k and v each, take longer than five Cholesky inversions. The full schedule has up to a
+    hundred penalties; there the eigenvectors are shared: a fourth matrix (in, in), and several more
+    while they are computed in float64.
     """
 
     needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
@@ -67,9 +65,7 @@ class ALPS(ALPSOptions):
     ) -> Initial:
         """Rows share one budget, so each row has its own; a refiner keeps it."""
         assert statistics is not None, "ALPS needs the Gram matrix of its input"
-        problem = statistics.once(
-            ("normalised", self.damping), lambda gram: normalised(gram, self.damping)
-        )
+        problem = shared(statistics, self.damping)
         hn = problem.gram
         target, start = problem.scaled(weight) @ hn, problem.scaled(weight)
         state = self.iterate(target, start, pattern, *self.tools(hn, statistics))

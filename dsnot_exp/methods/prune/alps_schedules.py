@@ -45,19 +45,22 @@ class Eigenvectors:
 
     values: Tensor
     vectors: Tensor
+    damping: float
 
     def inverse(self, penalty: float) -> Tensor:
-        """(Hn + penalty I)^-1, (in, in)."""
-        return (self.vectors / (self.values + penalty)) @ self.vectors.T
+        """(Hn + penalty I)^-1, (in, in). Raises ArithmeticError if Hn + penalty I is not
+        positive."""
+        shifted = self.values + penalty
+        if not bool((shifted > 0).all()):  # NaN too
+            raise indefinite(self.damping + penalty)
+        return (self.vectors / shifted) @ self.vectors.T
 
 
 def eigenvectors(gram: Tensor) -> Eigenvectors:
-    """In float64, as the paper does; gram: Hn, (in, in). Raises ArithmeticError if Hn is not
-    positive definite."""
+    """In float64, as the paper does; gram: Hn, (in, in)."""
+    damping = float(gram[0, 0]) - 1
     try:
         values, vectors = torch.linalg.eigh(gram.double())
     except torch.linalg.LinAlgError as error:  # NaN
-        raise indefinite(float(gram[0, 0]) - 1) from error
-    if not bool((values > 0).all()):  # or NaN
-        raise indefinite(float(gram[0, 0]) - 1)
-    return Eigenvectors(values.float(), vectors.float())
+        raise indefinite(damping) from error
+    return Eigenvectors(values.float(), vectors.float(), damping)
