@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 
 import torch
 from torch import Tensor
 
 from dsnot_exp.methods import native
+
+log = logging.getLogger(__name__)
 
 LANES = 16  # columns of a panel
 TOGETHER = 32  # tokens that AMX multiplies at once
@@ -29,8 +32,22 @@ class _Gram(ctypes.Structure):
 
 @functools.cache
 def available() -> bool:
-    """Whether there is a compiler, and the processor multiplies bfloat16 numbers."""
-    return native.available("gram") and native.library("gram").matrix_units() > 0
+    """Whether there is a compiler, and the processor multiplies bfloat16 numbers, rightly."""
+    if not native.available("gram") or native.library("gram").matrix_units() == 0:
+        return False
+    if not is_right():
+        log.warning("gram.c gives wrong sums on this processor: using float32 copies, slower")
+        return False
+    return True
+
+
+def is_right(library: ctypes.CDLL | None = None) -> bool:
+    """Whether sums of small integers, which are exact, are what they should be."""
+    tokens = (torch.arange(2 * 70 * 51) % 7 - 3).bfloat16().view(2, 70, 51)
+    gram = torch.zeros(51, 51)
+    add_gram(gram, tokens, library)
+    flat = tokens.flatten(0, 1).float()
+    return torch.equal(gram.triu(), (flat.T @ flat).triu())
 
 
 def add_gram(gram: Tensor, tokens: Tensor, library: ctypes.CDLL | None = None) -> None:

@@ -55,6 +55,26 @@ def test_tiles_of_a_processor_with_amx(amx: ctypes.CDLL, shape: tuple[int, int, 
     torch.testing.assert_close(mirror(gram), exact(tokens) + 1, rtol=1e-5, atol=1e-4)
 
 
+def test_a_processor_that_adds_up_wrongly_is_not_used(
+    amx: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert gram_kernel.is_right(amx)
+
+    def wrong(gram: Tensor, tokens: Tensor, library: object = None) -> None:
+        gram += exact(tokens)
+        gram[3, 4] += 1
+
+    monkeypatch.setattr(gram_kernel, "add_gram", wrong)
+    monkeypatch.setattr(native, "library", lambda name: amx)
+    monkeypatch.setattr(native, "available", lambda name: True)
+    gram_kernel.available.cache_clear()
+    try:
+        assert not gram_kernel.available()
+    finally:
+        gram_kernel.available.cache_clear()
+    assert "wrong sums" in caplog.text
+
+
 def test_without_such_a_processor_slices_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gram_kernel, "available", lambda: False)
     tokens, gram = half((2, 600, 40)), torch.zeros(40, 40)
