@@ -63,7 +63,7 @@ class Losses:
 def run_body(model: Any, ids: Tensor) -> tuple[nn.Module, Any] | None:
     """The outermost module whose output is the very tensor that the head receives, and what it
     returns for `ids: (sequences, S)`; None if there is none. The head does not run."""
-    head = model.get_output_embeddings()
+    head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is None:
         return None
     returned: list[tuple[nn.Module, Any]] = []
