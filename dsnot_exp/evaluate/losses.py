@@ -9,13 +9,14 @@ The last position of a sequence predicts nothing and has no logits.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+from dsnot_exp.walk.calls import replaced_forwards
 
 LOGITS = {"cpu": 1 << 23, "cuda": 1 << 27}  # at a time: few for a cache, many for a GPU
 
@@ -55,7 +56,8 @@ class Losses:
         """states: (1, positions, hidden); ids: (1, S)"""
         vocabulary = self.model.config.get_text_config().vocab_size
         for part in states.split(_at_once(states, vocabulary), dim=1):
-            with _returning(body, _with_states(output, part)):
+            given = _with_states(output, part)
+            with replaced_forwards([body], lambda *_, _given=given: lambda *_, **__: _given):
                 as_many = ids[:, : part.shape[1]]
                 yield self.model(input_ids=as_many, use_cache=False).logits[0]
 
@@ -125,17 +127,3 @@ def _with_states(output: Any, states: Tensor) -> Any:
     changed = copy.copy(output)
     changed.last_hidden_state = states
     return changed
-
-
-@contextmanager
-def _returning(module: nn.Module, output: Any) -> Iterator[None]:
-    """In this context the module computes nothing and returns `output`."""
-    own = module.__dict__.get("forward")  # set by accelerate's hooks, say
-    stand_in: Callable[..., Any] = lambda *args, **kwargs: output  # noqa: E731
-    module.forward = stand_in
-    try:
-        yield
-    finally:
-        del module.forward
-        if own is not None:
-            module.forward = own

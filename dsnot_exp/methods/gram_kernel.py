@@ -67,12 +67,11 @@ def _add(gram: Tensor, tokens: Tensor, library: ctypes.CDLL) -> None:
     turned = torch.empty_like(panels) if library.matrix_units() == 2 else panels
     pointers = (tensor.data_ptr() for tensor in (tokens, panels, turned, gram))
     task = _Gram(*pointers, sequences, count, width, pairs)
-    for step in (library.pack, library.add_gram):
-        step.argtypes = [ctypes.POINTER(_Gram), ctypes.c_int64, ctypes.c_int64]
+    pack, add = (native.entry(library, step, _Gram) for step in ("pack", "add_gram"))
     last = panels.shape[1]
-    library.pack(task, 0, sequences)  # too little work for several threads
+    pack(task, 0, sequences)  # too little work for several threads
     span = last if sequences * count * width**2 < LITTLE else SPAN
     native.over_rows(
         -(-last // span),
-        lambda low, high: library.add_gram(task, low * span, min(high * span, last)),
+        lambda low, high: add(task, low * span, min(high * span, last)),
     )

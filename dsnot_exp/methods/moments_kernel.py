@@ -33,7 +33,6 @@ def moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
     mean, scatter = torch.zeros(2, width, dtype=torch.float64)
     pointers = (tensor.data_ptr() for tensor in (inputs, mean, scatter))
     task = _Moments(*pointers, count, width, inputs.stride(0))
-    run = native.library("moments").moments
-    run.argtypes = [ctypes.POINTER(_Moments), ctypes.c_int64, ctypes.c_int64]
+    run = native.entry(native.library("moments"), "moments", _Moments)
     run(task, 0, -(-width // LANES))  # too little work for several threads
     return mean, scatter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,8 @@ class Call:
 
 @contextmanager
 def replaced_forwards(
-    blocks: nn.ModuleList, stand_in: Callable[[int, nn.Module, Forward], Forward]
+    blocks: Sequence[nn.Module] | nn.ModuleList,
+    stand_in: Callable[[int, nn.Module, Forward], Forward],
 ) -> Iterator[None]:
     """In this context every block's forward is `stand_in(index, block, its real forward)`."""
     own = [block.__dict__.get("forward") for block in blocks]  # set by accelerate's hooks, say

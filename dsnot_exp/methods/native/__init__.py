@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,6 +65,14 @@ def available(name: str) -> bool:
         )
         return False
     return True
+
+
+def entry(library: ctypes.CDLL, function: str, task: type[ctypes.Structure]) -> Callable[..., int]:
+    """A C function that takes a task and a range, from first to last."""
+    run: Any = getattr(library, function)
+    run.argtypes = [ctypes.POINTER(task), ctypes.c_int64, ctypes.c_int64]
+    found: Callable[..., int] = run
+    return found
 
 
 def over_rows(rows: int, run: Callable[[int, int], int]) -> None:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.normal_equations import indefinite
 from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
 from dsnot_exp.methods.prune import sparsegpt_kernel
@@ -125,10 +126,7 @@ def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, float]:
         lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
         if not bool(failed):
             return inverse_upper(lower.flip(0, 1)).contiguous(), tried
-    raise ArithmeticError(
-        f"its Gram matrix is not positive definite, even with damping {tried:g}; "
-        "raise prune.damping or calib.samples"
-    )
+    raise indefinite(tried)
 
 
 def inverse_upper(upper: Tensor) -> Tensor:

@@ -36,6 +36,5 @@ def sweep_leaf(
     assert all(tensor.is_contiguous() for tensor in tensors)
     width, rows = weight.shape
     leaf = _Leaf(*(tensor.data_ptr() for tensor in tensors), width, rows, low, high, n, m)
-    run = native.library("sparsegpt").sweep_leaf
-    run.argtypes = [ctypes.POINTER(_Leaf), ctypes.c_int64, ctypes.c_int64]
+    run = native.entry(native.library("sparsegpt"), "sweep_leaf", _Leaf)
     run(leaf, 0, rows)  # too little work for several threads

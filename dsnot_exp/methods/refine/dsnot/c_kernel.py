@@ -42,7 +42,6 @@ def refine_rows(
         *(tensor.data_ptr() for tensor in tensors), weight.shape[1], cycles, m, threshold,
         weight.dtype == torch.bfloat16, flip_stops, run_on,
     )  # fmt: skip
-    run = native.library("dsnot_rows").refine_rows
-    run.argtypes = [ctypes.POINTER(_Layer), ctypes.c_int64, ctypes.c_int64]
+    run = native.entry(native.library("dsnot_rows"), "refine_rows", _Layer)
     native.over_rows(len(weight), lambda first, last: run(layer, first, last))
     return new_mask, after, swaps
