@@ -43,7 +43,14 @@ class ModelConfig:
 
 
 @dataclass
+class TargetConfig:
+    alpha: float = 0.0  # share of the drift of a layer's inputs that it makes up for, in [0, 1]
+    beta: float = 0.0  # the same of the residual stream that its outputs are added to
+
+
+@dataclass
 class CalibConfig:
+    target: TargetConfig = field(default_factory=TargetConfig)  # errors before a layer
     dataset: str = "c4"
     field: str = "text"  # the field of a JSON file or column of a parquet file to read
     bos: str = "auto"  # sequences start with BOS: true, false; auto: if the model needs it

@@ -46,6 +46,17 @@ def add_gram(gram: Tensor, tokens: Tensor) -> None:
             _add_products(gram, part.float() if _copied(tokens) else part)
 
 
+def add_cross(sums: Tensor, left: Tensor, right: Tensor) -> None:
+    """sums += L^T A, sequence by sequence; left: (sequences, tokens, out), right: (sequences,
+    tokens, in), of one dtype; sums: (out, in), float32."""
+    if right.dtype == torch.bfloat16 and _copied(right) and gram_kernel.available():
+        return gram_kernel.add_cross(sums, left, right)
+    rows = ROWS if _copied(right) else right.shape[1]
+    for a, b in zip(left, right, strict=True):
+        for part, other in zip(a.split(rows), b.split(rows), strict=True):
+            sums += product(part.T, other)
+
+
 def _add_products(gram: Tensor, tokens: Tensor) -> None:
     """tokens: (tokens, in)"""
     for stripe in _stripes(gram):
@@ -64,6 +75,15 @@ def mirror(gram: Tensor) -> Tensor:
         corner = gram[stripe, stripe]
         corner.copy_(corner.triu() + corner.triu(1).T)
     return gram
+
+
+def to_unit_diagonal(gram: Tensor) -> Tensor:
+    """Divide `gram: (in, in)` by n n^T in place, n = sqrt(diag gram). Returns n, (in,): 0 where the
+    input is always zero (dead), whose column gets a 1 on the diagonal, as every other has."""
+    scale = gram.diagonal().sqrt()
+    factor = torch.where(scale == 0, 0, 1 / scale)
+    gram.mul_(factor).mul_(factor[:, None]).diagonal().fill_(1)
+    return scale
 
 
 def _copied(tokens: Tensor) -> bool:

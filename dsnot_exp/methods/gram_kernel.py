@@ -21,12 +21,23 @@ SLICE = 2048  # tokens whose panels fit in a core's cache
 LITTLE = 1 << 32  # products that one thread does as soon as several: torch's threads still spin
 
 
-class _Gram(ctypes.Structure):
+class _Packed(ctypes.Structure):
     """As in gram.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("tokens", "panels", "turned", "gram")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "panels", "turned")),
         *((name, ctypes.c_int64) for name in ("sequences", "count", "width", "pairs")),
+    ]
+
+
+class _Products(ctypes.Structure):
+    """As in gram.c."""
+
+    _fields_ = [
+        ("left", _Packed),
+        ("right", _Packed),
+        ("sums", ctypes.c_void_p),
+        ("upper", ctypes.c_int64),
     ]
 
 
@@ -44,10 +55,12 @@ def available() -> bool:
 def is_right(library: ctypes.CDLL | None = None) -> bool:
     """Whether sums of small integers, which are exact, are what they should be."""
     tokens = (torch.arange(2 * 70 * 51) % 7 - 3).bfloat16().view(2, 70, 51)
-    gram = torch.zeros(51, 51)
+    gram, cross, left = torch.zeros(51, 51), torch.zeros(37, 51), tokens[..., 14:].contiguous()
     add_gram(gram, tokens, library)
+    add_cross(cross, left, tokens, library)
     flat = tokens.flatten(0, 1).float()
-    return torch.equal(gram.triu(), (flat.T @ flat).triu())
+    wanted = flat.T @ flat
+    return torch.equal(gram.triu(), wanted.triu()) and torch.equal(cross, wanted[14:])
 
 
 def add_gram(gram: Tensor, tokens: Tensor, library: ctypes.CDLL | None = None) -> None:
@@ -57,21 +70,40 @@ def add_gram(gram: Tensor, tokens: Tensor, library: ctypes.CDLL | None = None) -
     """
     library = library or native.library("gram")
     for part in tokens.split(SLICE, dim=1):
-        _add(gram, part.contiguous(), library)
+        _add(gram, part.contiguous(), None, library)
 
 
-def _add(gram: Tensor, tokens: Tensor, library: ctypes.CDLL) -> None:
-    sequences, count, width = tokens.shape
-    pairs = -(-count // TOGETHER) * TOGETHER // 2
-    panels = torch.empty(sequences, -(-width // LANES), pairs, LANES, dtype=torch.int32)
-    turned = torch.empty_like(panels) if library.matrix_units() == 2 else panels
-    pointers = (tensor.data_ptr() for tensor in (tokens, panels, turned, gram))
-    task = _Gram(*pointers, sequences, count, width, pairs)
-    pack, add = (native.entry(library, step, _Gram) for step in ("pack", "add_gram"))
-    last = panels.shape[1]
-    pack(task, 0, sequences)  # too little work for several threads
-    span = last if sequences * count * width**2 < LITTLE else SPAN
+def add_cross(
+    sums: Tensor, left: Tensor, right: Tensor, library: ctypes.CDLL | None = None
+) -> None:
+    """As gram.add_cross, for bfloat16 `left: (sequences, tokens, out)` and `right: (.., in)`."""
+    library = library or native.library("gram")
+    for a, b in zip(left.split(SLICE, dim=1), right.split(SLICE, dim=1), strict=True):
+        _add(sums, b.contiguous(), a.contiguous(), library)
+
+
+def _add(sums: Tensor, tokens: Tensor, left: Tensor | None, library: ctypes.CDLL) -> None:
+    """left: None for a Gram matrix"""
+    columns, *_kept = _pack(tokens, library)  # the tensors behind the pointers
+    rows, *_also_kept = (columns,) if left is None else _pack(left, library)
+    task = _Products(rows, columns, sums.data_ptr(), left is None)
+    add = native.entry(library, "add_products", _Products)
+    last = -(-columns.width // LANES)
+    little = columns.sequences * columns.count * rows.width * columns.width < LITTLE
+    span = last if little else SPAN
     native.over_rows(
         -(-last // span),
         lambda low, high: add(task, low * span, min(high * span, last)),
     )
+
+
+def _pack(tokens: Tensor, library: ctypes.CDLL) -> tuple[_Packed, Tensor, Tensor]:
+    """The panels of tokens (sequences, tokens, width), and the tensors that hold them."""
+    sequences, count, width = tokens.shape
+    pairs = -(-count // TOGETHER) * TOGETHER // 2
+    panels = torch.empty(sequences, -(-width // LANES), pairs, LANES, dtype=torch.int32)
+    turned = torch.empty_like(panels) if library.matrix_units() == 2 else panels
+    pointers = (tensor.data_ptr() for tensor in (tokens, panels, turned))
+    packed = _Packed(*pointers, sequences, count, width, pairs)
+    native.entry(library, "pack", _Packed)(packed, 0, sequences)  # too little for several threads
+    return packed, panels, turned

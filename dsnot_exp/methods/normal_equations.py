@@ -6,7 +6,8 @@ where H = E[a a^T] is the Gram matrix of the layer's inputs. With n = sqrt(diag 
     Hn = H / (n n^T) + damping I,    B = (w n) Hn,    the error is x Hn x^T - 2 B x^T + const
 
 up to the damping, which keeps x near w n. Its minimum under a mask solves the normal equations
-x Hn = B on the kept weights. Methods that take (Hn, B) work for any other right side B too.
+x Hn = B on the kept weights. Methods that take (Hn, B) work for any other right side B too:
+`correction` gives one that makes up for the errors of the layers before.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Normalised:
         """w n, (out, in) float32: 0 in dead columns, so that they are pruned first."""
         return weight.float() * self.scale
 
+    def divided(self, right: Tensor) -> Tensor:
+        """right / n, (rows, in) float32: 0 in dead columns."""
+        return torch.where(self.scale == 0, 0, right / self.scale)
+
     def restored(self, scaled: Tensor, weight: Tensor) -> Tensor:
         """x / n in the dtype of `weight`: (out, in). Dead columns, on which no calibration token
         depends, take their values from `weight`."""
@@ -41,18 +46,40 @@ class Normalised:
         return torch.where(dead, weight, divided.to(weight.dtype))
 
 
-def normalised(gram: Tensor, damping: float) -> Normalised:
-    """Hn and n of `gram`: (in, in). A dead column gets a 1 on the diagonal, as every other has."""
-    scale = gram.diagonal().sqrt()
-    factor = torch.where(scale == 0, 0, 1 / scale)
-    scaled = (gram * factor).mul_(factor[:, None])
-    scaled.diagonal().fill_(1 + damping)
-    return Normalised(scaled, scale)
-
-
 def shared(statistics: InputStatistics, damping: float) -> Normalised:
-    """Hn and n of an input: one Hn for all linears that share it, and for all methods."""
-    return statistics.once(("normalised", damping), lambda gram: normalised(gram, damping))
+    """Hn and n of an input: one Hn for all linears that share it, and for all methods. The matrix
+    is damped in place, so it is valid until another method asks for it with its own damping."""
+    gram, scale = statistics.unit_gram, statistics.unit
+    assert gram is not None, "the method needs Statistic.NORMALISED"
+    assert scale is not None
+    gram.diagonal().fill_(1 + damping)
+    return Normalised(gram, scale)
+
+
+def right_side(problem: Normalised, weight: Tensor, statistics: InputStatistics) -> Tensor:
+    """B, (rows, in) float32: of a layer with dense `weight: (rows, in)`, and with the correction
+    that the dense stream asks for."""
+    target = problem.scaled(weight) @ problem.gram
+    pull = correction(weight, statistics)
+    return target if pull is None else target.add_(problem.divided(pull))
+
+
+def correction(weight: Tensor, statistics: InputStatistics) -> Tensor | None:
+    """alpha W D + beta R, (rows, in) float32; None where there is no dense stream.
+
+    The sparse layer's output y' = W' a is to come near the dense model's. With a and h the inputs
+    and the residual stream that reach the layer in the sparse model, a_d and h_d in the dense one,
+    y' is compared with W (a + alpha (a_d - a)) + beta (h_d - h). The normal equations then have
+    W H + alpha W D + beta R on their right side, where D = E[(a_d - a) a^T] and
+    R = E[(h_d - h) a^T]; R is known if the output is added to h.
+    """
+    target, pull = statistics.target, None
+    if statistics.drift is not None:
+        pull = (weight.float() @ statistics.drift).mul_(target.alpha)
+    if statistics.residual_drift is not None:
+        residual = statistics.residual_drift * target.beta
+        pull = residual if pull is None else pull.add_(residual)
+    return pull
 
 
 def inverse(gram: Tensor, penalty: float) -> Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.gram import add_gram, mirror
+from dsnot_exp.methods.gram import add_gram, mirror, to_unit_diagonal
 from dsnot_exp.methods.moments import combined, moments, spread
 from dsnot_exp.utils.distributed import Ranks
 
@@ -25,7 +25,22 @@ class Statistic(Enum):
     VAR = "var"  # pooled over all tokens, and within sequences
     NORM = "norm"
     GRAM = "gram"
+    NORMALISED = "normalised"  # the Gram matrix with a unit diagonal, in its place
+    TARGET = "target"  # those of the next two that calib.target asks for
+    DRIFT = "drift"
+    RESIDUAL_DRIFT = "residual drift"
     SAMPLE = "sample"
+
+
+class Target(NamedTuple):
+    """How far a layer makes up for the errors before it: normal_equations.correction. 0, 0: not at
+    all."""
+
+    alpha: float = 0.0
+    beta: float = 0.0
+
+
+UNCORRECTED = Target()
 
 
 @dataclass(frozen=True)
@@ -40,14 +55,21 @@ class InputStatistics:
     sequence_var: Tensor  # the mean of the within-sequence variances (released code)
     norm: Tensor  # sqrt(sum A_k^2 / sequences)
     gram: Tensor | None = None  # A^T A / tokens, (in, in)
+    unit_gram: Tensor | None = None  # the same over n n^T, n = sqrt(diag): (in, in)
+    unit: Tensor | None = None  # n, (in,)
+    drift: Tensor | None = None  # E[(A_dense - A)^T A], (in, in)
+    residual_drift: Tensor | None = None  # E[(h_dense - h)^T A], (out, in); h: the residual stream
     sample: Tensor | None = None  # a sample of the tokens, (sampled, in), in their own dtype
+    target: Target = UNCORRECTED
     derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Any, derive: Callable[[Tensor], T]) -> T:
-        """`derive(gram)`, computed once for all layers that share this input."""
+        """`derive(gram)`, computed once for all layers that share this input; with the unit
+        diagonal if the Gram matrix itself is not collected."""
         if key not in self.derived:
-            assert self.gram is not None
-            self.derived[key] = derive(self.gram)
+            gram = self.unit_gram if self.gram is None else self.gram
+            assert gram is not None
+            self.derived[key] = derive(gram)
         found: T = self.derived[key]
         return found
 
@@ -73,7 +95,8 @@ class Accumulator:
         self.mean = zeros(width)
         self.scatter = zeros(width)  # sum over tokens of (A_k - mean_k)^2
         self.scatter_within = zeros(width)  # the same around each sequence's own mean
-        self.gram = zeros(width, width, dtype=torch.float32) if Statistic.GRAM in needs else None
+        grams = needs & {Statistic.GRAM, Statistic.NORMALISED}
+        self.gram = zeros(width, width, dtype=torch.float32) if grams else None
         self.sample: list[Tensor] | None = [] if Statistic.SAMPLE in needs else None
 
     def update(self, inputs: Tensor, sampled: int = 0) -> None:
@@ -121,7 +144,7 @@ class Accumulator:
         """The statistics of everything counted so far."""
         square_sum = self.scatter + self.tokens * self.mean.square()
         none = self.mean.new_empty(0)
-        return InputStatistics(
+        found = InputStatistics(
             sequences=self.sequences,
             tokens=self.tokens,
             mean=self.mean.float(),
@@ -131,7 +154,19 @@ class Accumulator:
             gram=None if self.gram is None else mirror(self.gram) / self.tokens,
             sample=torch.cat(self.sample) if self.sample else None,
         )
+        return with_unit_gram(found, self.needs)
 
     def _variance(self, scatter: Tensor) -> Tensor:
         var = scatter / self.tokens
         return var.masked_fill(var <= CONSTANT * self.mean.square(), 0)
+
+
+def with_unit_gram(statistics: InputStatistics, needs: frozenset[Statistic]) -> InputStatistics:
+    """With the Gram matrix of unit diagonal if a method needs it. It takes the place of the Gram
+    matrix, unless a method needs both."""
+    gram = statistics.gram
+    if gram is None or Statistic.NORMALISED not in needs:
+        return statistics
+    gram, kept = (gram.clone(), gram) if Statistic.GRAM in needs else (gram, None)
+    unit = to_unit_diagonal(gram)
+    return replace(statistics, gram=kept, unit_gram=gram, unit=unit)

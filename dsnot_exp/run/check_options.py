@@ -38,6 +38,13 @@ def check_options(config: Config) -> None:
             raise RequestError(
                 f"{key}=1: a sequence needs two tokens to predict one; choose 2 or more"
             )
+    shares = {
+        "calib.target.alpha": config.calib.target.alpha,
+        "calib.target.beta": config.calib.target.beta,
+    }
+    for key, share in shares.items():
+        if not 0 <= share <= 1:
+            raise RequestError(f"{key}={share}: expected a number from 0 to 1")
     check_choice("model.dtype", config.model.dtype, DTYPES)
     for key, wanted in (("model", config.model.streaming), ("eval", config.eval.streaming)):
         check_choice(f"{key}.streaming", wanted.lower(), SWITCH)

@@ -100,6 +100,8 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     texts = Texts(plan, config, tokenizer, phase)
     calibration = texts.calibration()
     states = 0 if calibration is None else calibration.size * hidden_size(config)
+    if plan.recipe is not None and plan.recipe.dense_stream:
+        states *= 2
     inputs = Inputs(
         source=source,
         config=config,

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from dsnot_exp.config import Config
+from dsnot_exp.config import Config, TargetConfig
 from dsnot_exp.methods import registry
 from dsnot_exp.methods.patterns import parse
 from dsnot_exp.methods.protocols import Finetuner, candidates
+from dsnot_exp.methods.statistics import Target
 from dsnot_exp.run.build_method import build
 from dsnot_exp.run.device import device_of
 from dsnot_exp.run.settle import is_none, settle
@@ -59,16 +60,15 @@ class Plan:
     def initializer_only(self) -> Plan:
         """The plan of the `pruned` stage, which all runs with the same pruner share."""
         assert self.recipe is not None
-        none = {"name": registry.NONE}
+        none, recipe = {"name": registry.NONE}, self.recipe.initializer_only()
         config = replace(
             self.config,
             refine=none,
             reconstruct=none,
             finetune=none,
-            calib=replace(self.config.calib, held_out=None),
+            calib=replace(self.config.calib, held_out=None, target=TargetConfig(*recipe.target)),
             eval=replace(self.config.eval, baselines=[]),
         )
-        recipe = self.recipe.initializer_only()
         return replace(self, config=config, recipe=recipe, finetuner=None)
 
 
@@ -82,16 +82,25 @@ def make_plan(config: Config) -> Plan:
 def _recipe(config: Config) -> Recipe | None:
     if is_none(config.prune):
         return None
-    return Recipe(
+    target = Target(config.calib.target.alpha, config.calib.target.beta)
+    recipe = Recipe(
         pattern=parse(config.pattern, config.sparsity),
         pruner=build("prune", config.prune),
         refiner=None if is_none(config.refine) else build("refine", config.refine),
         reconstructor=build("reconstruct", config.reconstruct),
         allocator=build("allocate", config.allocate),
+        target=target,
         relative_error=config.relative_error,
         min_tokens=config.calib.min_tokens,
         seed=config.seed,
     )
+    for key, share in target._asdict().items():
+        if share and not recipe.corrects:
+            raise RequestError(
+                f"calib.target.{key}={share}: no method of this run solves for a target; set it to "
+                "0, or choose prune=sparsegpt, prune=alps, refine=swaps or reconstruct=cg"
+            )
+    return recipe
 
 
 def _finetuner(config: Config, device: torch.device) -> Finetuner | None:

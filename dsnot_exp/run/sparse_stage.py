@@ -36,7 +36,7 @@ def sparsify_stage(
     display: Display,
 ) -> Sparsified:
     """Prune and refine the model in place. `stage`: pruned or refined"""
-    journal = _journal(model, stage, state, clock)
+    journal = _journal(model, stage, recipe, state, clock)
     sparse = sparsify(
         model,
         calibration.ids if calibration is not None else None,
@@ -74,10 +74,12 @@ def _held_out(recipe: Recipe, calibration: Tokens | None) -> Tensor | None:
     return calibration.held_out
 
 
-def _journal(model: Placed, stage: str, state: RunState, clock: Clock) -> Journal | None:
+def _journal(
+    model: Placed, stage: str, recipe: Recipe, state: RunState, clock: Clock
+) -> Journal | None:
     """The journal of this stage, or None if the run keeps no state."""
     with clock("load"):
-        journal = state.journal(stage, model)
+        journal = state.journal(stage, model, recipe.dense_stream)
     if journal is not None and journal.finished:
         say(f"resuming at block {journal.finished} of {journal.count} ({stage})")
     return journal

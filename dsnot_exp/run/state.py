@@ -62,13 +62,14 @@ class RunState:
         if self.ranks.of_first(result is not None and last < result):
             self.clear()
 
-    def journal(self, stage: str, placed: Placed) -> Journal | None:
+    def journal(self, stage: str, placed: Placed, has_dense: bool = False) -> Journal | None:
         """Open the journal of a stage and restore its finished blocks into the model. A streamed
         model always has one: its finished blocks go to disk."""
         if not self.keeps and not isinstance(placed, Streamed):
             return None
         folder, identity = self.folder / stage, f"{self.identity} {stage}"
-        journal = Journal(folder, identity, placed, self.ranks, say, self.save_clock)
+        tools = self.ranks, say, self.save_clock, has_dense
+        journal = Journal(folder, identity, placed, *tools)
         journal.open()
         return journal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from dsnot_exp.models.linears import Linear, is_routed
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.experts import ExpertProducts
+from dsnot_exp.walk.follow import Follower
 from dsnot_exp.walk.shared_inputs import SharedInputs
 
 SHARE, LEAST = 64, 128  # the sample is one token in 64, and at least 128 tokens
@@ -40,6 +41,7 @@ class Collector:
     total: sequences of the whole calibration, over all processes. They determine how many tokens
         of each go into the sample, whatever the batch size
     orders: the orders that earlier blocks have shown; this block adds its own
+    follower: pairs the inputs with those of the dense model
     """
 
     def __init__(
@@ -49,13 +51,15 @@ class Collector:
         needs: Needs,
         total: int,
         orders: Orders,
+        follower: Follower | None = None,
     ) -> None:
         self.block, self.linears, self.needs, self.total = block, linears, needs, total
-        self.orders, self.make = orders, tuple(linears)
+        self.orders, self.make, self.follower = orders, tuple(linears), follower
         self.called: list[str] = []
         self.accumulators: dict[str, Accumulator] = {}
         self.shared = SharedInputs()
         self.sequences = self.all_sequences = self.length = 0
+        self.counts = False  # a forward outside `forward` is the dense model's
 
     def __enter__(self) -> Collector:
         self.open = ExitStack()
@@ -81,17 +85,27 @@ class Collector:
         self.all_sequences += sequences
         self.shared.clear()
         self.called.clear()
+        self.counts = True
         try:
             yield
         except Collected:
             self.shared.refuse_partly_shared(self.block)
             return
+        finally:
+            self.counts = False
         self.shared.refuse_partly_shared(self.block)
         if set(self.called) == set(self.make) and not any(map(is_routed, self.make)):
             self.orders.setdefault(self.make, list(self.called))
 
+    def paired(self, hidden: Tensor) -> AbstractContextManager[None]:
+        """Wraps the same forward, on `hidden: (sequences, tokens, hidden)`, where a dense stream
+        has passed before."""
+        return nullcontext() if self.follower is None else self.follower.sparse(hidden)
+
     def _hook(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+            if not self.counts:
+                return
             inputs = args[0] if args else next(iter(kwargs.values()))
             if is_routed(name):
                 self._count_routed(name, inputs)
@@ -104,8 +118,11 @@ class Collector:
         return hook
 
     def _count(self, name: str, inputs: Tensor) -> None:
-        if self.shared.leads(name, inputs):
+        leads = self.shared.leads(name, inputs)
+        if leads:
             self._update(name, *self._by_sequence(inputs))
+        if self.follower is not None:
+            self.follower.count(name, leads, inputs, lambda x: self._by_sequence(x)[0])
 
     def _by_sequence(self, inputs: Tensor) -> tuple[Tensor, int]:
         """`inputs` as (sequences, tokens, in), and how many tokens of each go into the sample."""
@@ -163,4 +180,7 @@ class Collector:
                 )
         missing = [n for n in self.linears if n not in self.shared.leader and not is_routed(n)]
         refuse_layers({(self.block, n): NOT_CALLED for n in missing}, error=RunError)
-        return {n: leaders[leader] for n, leader in self.shared.leader.items() if leader in leaders}
+        found = {
+            n: leaders[leader] for n, leader in self.shared.leader.items() if leader in leaders
+        }
+        return found if self.follower is None else self.follower.finish(ranks, found)

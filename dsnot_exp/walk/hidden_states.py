@@ -46,11 +46,15 @@ class States:
     def __init__(
         self, device: torch.device, place: str = "device", folder: Path | None = None
     ) -> None:
-        self.device, self.place = device, place
+        self.device, self.place, self.folder = device, place, folder
         self._held: list[Tensor | _Parked] = []
         # The file has no name: the system frees it when this process ends, even if it is killed.
         self._file = tempfile.TemporaryFile(dir=folder) if place == "disk" else None  # noqa: SIM115
         self._end = 0
+
+    def beside(self) -> States:
+        """No states yet, in the same place."""
+        return States(self.device, self.place, self.folder)
 
     def __len__(self) -> int:
         return len(self._held)

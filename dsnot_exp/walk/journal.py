@@ -8,16 +8,17 @@
 
 Files are written in the background, fsynced, and renamed when complete; a block counts as finished
 once its JSON exists. Digests are checked on reading. If the hidden states are damaged or missing,
-one forward through each finished block recomputes them.
+one forward through each finished block recomputes them. A dense stream cannot be recomputed from
+the sparse blocks, so that such a walk starts over.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ class Journal:
     """identity: everything the walk depends on; a journal with another identity is deleted
     ranks: the processes of the walk. The first one writes; their hidden states are not saved but
         recomputed
+    has_dense: the walk has a dense stream besides the sparse one
     on_note: receives a line for each file that could not be used
     on_keep: called in the background before a block's JSON is written
     solved: the blocks found on disk
@@ -49,6 +51,7 @@ class Journal:
     ranks: Ranks = ALONE
     on_note: Callable[[str], None] = lambda note: None
     on_keep: Callable[[], None] = lambda: None
+    has_dense: bool = False
     finished: int = 0
     solved: list[Solved] = field(default_factory=list)
 
@@ -61,7 +64,8 @@ class Journal:
         """Find the finished blocks and load them into the model."""
         if self.ranks.first:
             self._begin()
-            self._find(self.count)
+            if not self.has_dense or self._can_continue():
+                self._find(self.count)
         finished = self.ranks.of_first(self.finished)
         if not self.ranks.first:
             self._find(finished)
@@ -74,6 +78,22 @@ class Journal:
             for part in ("model", "masks", "states"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
             write_sealed(about, self.identity, {"blocks": self.count})
+
+    def _can_continue(self) -> bool:
+        """Whether the hidden states after the last finished block are there. Looked at before any
+        block is restored, because starting over takes the dense weights."""
+        finished = [
+            entry
+            for entry in itertools.takewhile(bool, map(self._intact, range(self.count)))
+            if entry is not None
+        ]
+        if len(finished) in (0, self.count):
+            return True
+        start = "the first block: its dense hidden states cannot be recomputed"
+        if self.ranks.size > 1:
+            self.on_note(f"{self.folder}: several processes keep no hidden states; back to {start}")
+            return False
+        return self._whole(self._states(len(finished) - 1), finished[-1].states, start)
 
     def _find(self, most: int) -> None:
         while self.finished < most and self._restore(self.finished):
@@ -91,10 +111,12 @@ class Journal:
         if not self._whole(path, entry.states, "the first block, to recompute the hidden states"):
             return False
         shards = Shards([path])
-        saved = (shards.read([name])[name] for name in sorted(shards.entries))
-        rows = (row for batch in saved for row in batch.split(1))
-        for i, ids in enumerate(sequences.batches):  # their sizes may differ from the saved ones
-            sequences.states[i] = torch.cat(list(islice(rows, len(ids))))
+        for stream, states in sequences.streams.items():
+            names = sorted(name for name in shards.entries if name.startswith(stream))
+            saved = (shards.read([name])[name] for name in names)
+            rows = (row for batch in saved for row in batch.split(1))
+            for i, ids in enumerate(sequences.batches):  # their sizes may differ from the saved
+                states[i] = torch.cat(list(itertools.islice(rows, len(ids))))
         return True
 
     def keep(self, view: BlockView, solved: Solved) -> None:
@@ -107,7 +129,8 @@ class Journal:
             tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         # Nothing comes after the last block; several processes recompute theirs.
         kept = self.ranks.size == 1 and view.index < self.count - 1
-        states, size = view.sequences.states.snapshot() if kept else (), view.sequences.size
+        streams, size = view.sequences.streams if kept else {}, view.sequences.size
+        states = {stream: states.snapshot() for stream, states in streams.items()}
         job = self._writer.submit(self._write, view.index, tensors, solved, states, size)
         self._writing = view.index, job
 
@@ -127,13 +150,17 @@ class Journal:
         index: int,
         tensors: dict[str, Tensor],
         solved: Solved,
-        states: Iterable[Tensor],
+        states: Mapping[str, Iterable[Tensor]],
         size: int,
     ) -> None:
         weights = write_shard(self._weights(index), tensors)
         masks = write_shard(self._masks(index), solved.masks)
-        named_states = {f"{i:06d}": batch for i, batch in enumerate(states)}
-        kept = write_shard(self._states(index), named_states)
+        named = {
+            f"{stream}.{i:06d}": batch
+            for stream, batches in states.items()
+            for i, batch in enumerate(batches)
+        }
+        kept = write_shard(self._states(index), named)
         entry = FinishedBlock(
             weights, masks, kept, size, solved.records, solved.notes, solved.choice
         )
@@ -144,22 +171,28 @@ class Journal:
 
     def _restore(self, index: int) -> bool:
         """Load block `index` into the model; False if it is not complete on disk."""
-        path = self._entry(index)
-        if not path.exists():
-            return False
-        try:
-            entry = FinishedBlock.read(path)
-        except (OSError, ValueError, TypeError) as error:
-            self.on_note(f"{path}: damaged ({error}); continuing from block {index}")
-            return False
-        told = {self._weights(index): entry.weights, self._masks(index): entry.masks}
-        if not all(self._whole(file, seal, f"block {index}") for file, seal in told.items()):
+        entry = self._intact(index)
+        if entry is None:
             return False
         masks = Shards([self._masks(index)])
         bits = masks.read(masks.entries)
         self.solved.append(Solved(entry.records, entry.notes, bits, entry.choice))
         self.placed.restore(index, self._weights(index))
         return True
+
+    def _intact(self, index: int) -> FinishedBlock | None:
+        """Block `index` as it is on disk; None if it is not complete."""
+        path = self._entry(index)
+        if not path.exists():
+            return None
+        try:
+            entry = FinishedBlock.read(path)
+        except (OSError, ValueError, TypeError) as error:
+            self.on_note(f"{path}: damaged ({error}); continuing from block {index}")
+            return None
+        told = {self._weights(index): entry.weights, self._masks(index): entry.masks}
+        whole = all(self._whole(file, seal, f"block {index}") for file, seal in told.items())
+        return entry if whole else None
 
     def _whole(self, path: Path, expected: str, where: str) -> bool:
         try:

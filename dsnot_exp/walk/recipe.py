@@ -8,7 +8,7 @@ from dsnot_exp.methods.allocate.uniform import Uniform
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Allocator, Needs, Pruner, Reconstructor, Refiner
 from dsnot_exp.methods.reconstruct.none import Keep
-from dsnot_exp.methods.statistics import Statistic
+from dsnot_exp.methods.statistics import UNCORRECTED, Statistic, Target
 
 # relative_error -> the statistics it is measured with
 MEASURED_WITH: dict[str, Needs] = {
@@ -21,6 +21,7 @@ MEASURED_WITH: dict[str, Needs] = {
 @dataclass(frozen=True)
 class Recipe:
     """pattern: of the whole model; `allocator` gives each layer its own
+    target: alpha and beta of the corrected target
     relative_error: measure ||(W - W^)X||^2 / ||WX||^2 on a `sample` of the calibration tokens, on
         all of them (`true`), or not (`false`)
     min_tokens: an expert that saw fewer tokens is pruned by magnitude and not refined
@@ -32,6 +33,7 @@ class Recipe:
     refiner: Refiner | None = None
     reconstructor: Reconstructor = field(default_factory=Keep)
     allocator: Allocator = field(default_factory=Uniform)
+    target: Target = UNCORRECTED
     relative_error: str = "sample"
     min_tokens: int = 32
     seed: int = 0
@@ -47,8 +49,25 @@ class Recipe:
         needs: Needs = frozenset().union(*(method.needs for method in self.methods))
         if not needs:
             return needs
+        needs = (needs | self._followed) - {Statistic.TARGET}
         # Every layer's expected error is recorded, which takes the mean.
         return needs | {Statistic.MEAN} | MEASURED_WITH[self.relative_error]
+
+    @property
+    def corrects(self) -> bool:
+        """Whether a method makes use of a corrected target."""
+        return any(Statistic.TARGET in method.needs for method in self.methods)
+
+    @property
+    def _followed(self) -> Needs:
+        """The statistics of the dense stream."""
+        wanted = {Statistic.DRIFT: self.target.alpha, Statistic.RESIDUAL_DRIFT: self.target.beta}
+        return frozenset(one for one, share in wanted.items() if share and self.corrects)
+
+    @property
+    def dense_stream(self) -> bool:
+        """Whether the dense model's hidden states are needed beside the sparse model's."""
+        return bool(self._followed)
 
     @property
     def rows_independent(self) -> bool:
@@ -57,4 +76,5 @@ class Recipe:
 
     def initializer_only(self) -> Recipe:
         """The recipe of the `pruned` baseline: the initial mask, and no step after it."""
-        return replace(self, refiner=None, reconstructor=Keep())
+        alone = replace(self, refiner=None, reconstructor=Keep())
+        return alone if alone.corrects else replace(alone, target=UNCORRECTED)

@@ -19,7 +19,8 @@ class LayerRecord:
     """One linear layer: its budget, and its error before and after refinement.
 
     expected: mean over rows of |e_r|; relative: ||(W - W^)X||^2 / ||WX||^2 over `relative_tokens`
-    calibration tokens. None if the statistics were not collected.
+    calibration tokens. None if the statistics were not collected. alpha, beta: of the corrected
+    target, where the dense stream is followed.
     """
 
     layer: str
@@ -32,6 +33,8 @@ class LayerRecord:
     relative_tokens: int | None = None
     swaps: int = 0
     cycles: int = 0
+    alpha: float | None = None
+    beta: float | None = None
 
     def reconstruction(self) -> dict[str, Any]:
         return {k: v for k, v in asdict(self).items() if k not in ("weights", "zeros")}
@@ -94,4 +97,6 @@ def measure(
         relative_tokens=tokens,
         swaps=int(swaps.sum()),
         cycles=int(swaps.max()),
+        alpha=None if statistics.drift is None else statistics.target.alpha,
+        beta=None if statistics.residual_drift is None else statistics.target.beta,
     )

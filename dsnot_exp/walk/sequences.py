@@ -19,6 +19,7 @@ from dsnot_exp.walk.capture import capture
 from dsnot_exp.walk.hidden_states import AUTO, States, Storage
 
 T = TypeVar("T")
+SPARSE, DENSE = "sparse", "dense"  # streams of hidden states
 REMEDY = "lower calib.seqlen, or use device=cpu"  # if a single sequence does not fit
 
 # Moves a block to the device, and back afterwards. Models bigger than memory read it from disk
@@ -34,6 +35,9 @@ def resident(block: nn.Module) -> Iterator[nn.Module]:
 
 class Sequences:
     """Input ids, their current hidden states, and every block's own arguments.
+
+    The hidden states are the outputs of the sparse blocks. Beside this stream there may be a second
+    one, the outputs of the dense model's blocks for the same tokens.
 
     On out of memory, the micro-batch size is halved, down to one sequence.
 
@@ -53,16 +57,24 @@ class Sequences:
         on_halved: Callable[[int], None] = lambda size: None,
         remedy: str = REMEDY,
         held_out: int = 0,
+        dense: States | None = None,
     ) -> None:
         self.held_out = held_out
         self.model, self.batches, self.fetch = model, batches, fetch
         self.name, self.blocks = blocks
         device = batches[0].device if batches else torch.device("cpu")
-        self.states = States(device) if states is None else states
+        self.streams = {SPARSE: States(device) if states is None else states}
+        if dense is not None:
+            self.streams[DENSE] = dense
         self._others: dict[type, int] = {}
         self._calls: list[list[Call]] = []  # by block and micro-batch; empty until captured
         self.on_halved, self.remedy = on_halved, remedy
         self.done = 0  # micro-batches that the current step has finished
+
+    @property
+    def states(self) -> States:
+        """The hidden states of the sparse model."""
+        return self.streams[SPARSE]
 
     @property
     def size(self) -> int:
@@ -78,19 +90,26 @@ class Sequences:
         """Run the model up to the first block."""
 
         def begin() -> None:
-            self.states.clear()
-            self._calls = self._capture(self.states.append)
+            for states in self.streams.values():
+                states.clear()
+            self._calls = self._capture(keep)
+
+        def keep(entered: Tensor) -> None:
+            for states in self.streams.values():
+                states.append(entered)
 
         self.fitting(begin)
 
     def at(self, index: int, held_out: bool = False) -> Iterator[tuple[Tensor, Call]]:
         """The inputs of a block and its other arguments, per micro-batch: of the sequences that
         count for statistics, or of those held out."""
-        before, count = 0, self.count
         for i, call in enumerate(self.calls(index)):
-            if (before >= count) == held_out:
+            if self.is_held_out(i) == held_out:
                 yield self.states[i], call
-            before += len(self.batches[i])
+
+    def is_held_out(self, batch: int) -> bool:
+        """Whether a micro-batch does not count for statistics."""
+        return sum(len(ids) for ids in self.batches[:batch]) >= self.count
 
     @torch.no_grad()
     def propagate(self, index: int, module: nn.Module) -> None:
@@ -120,7 +139,8 @@ class Sequences:
         """Micro-batches of at most `size` sequences from now on."""
         self.done = sum(-(-len(ids) // size) for ids in self.batches[: self.done])
         self.batches = [part for ids in self.batches for part in ids.split(size)]
-        self.states.split(size)
+        for states in self.streams.values():
+            states.split(size)
         self._calls = []
 
     def calls(self, index: int) -> list[Call]:
@@ -141,6 +161,7 @@ def begin(
     ranks: Ranks = ALONE,
     remedy: str = REMEDY,
     held_out: Tensor | None = None,
+    dense_stream: bool = False,
 ) -> Iterator[Sequences]:
     """This process's share of `ids` and of `held_out`, (sequences, tokens) both, before the first
     block of the model. No micro-batch mixes the two."""
@@ -148,11 +169,12 @@ def begin(
     batches = [part.to(placed.device) for s in shares if len(s) for part in s.split(batch_size)]
     apart = len(shares[-1]) if held_out is not None else 0
     entries = sum(part.numel() for part in batches) * hidden_size(placed.model.config)
-    size = entries * placed.model.dtype.itemsize
+    size = entries * placed.model.dtype.itemsize * (1 + dense_stream)
     with closing(storage.states(size, placed.device)) as states:
         yield Sequences(
-            placed.model, placed.blocks, batches, states, placed.fetch, _say_halved, remedy, apart
-        )
+            placed.model, placed.blocks, batches, states, placed.fetch, _say_halved, remedy, apart,
+            states.beside() if dense_stream else None,
+        )  # fmt: skip
 
 
 def _say_halved(size: int) -> None:

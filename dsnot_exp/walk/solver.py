@@ -40,6 +40,7 @@ class BlockSolver:
 
     def __call__(self, view: BlockView) -> Solved:
         solved, statistics = Solved(), view.statistics(self.recipe.needs)
+        self._note_uncorrected(view, solved, statistics)
         to_choose = candidates(self.recipe.refiner)
         started: dict[str, LayerSolver] = {}
         for name, linear in view.linears.items():
@@ -68,6 +69,21 @@ class BlockSolver:
         layer.solved.records.append(record)
         bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
         layer.solved.masks[f"{layer.layer}{tuple(mask.shape)}"] = bits
+
+    def _note_uncorrected(
+        self, view: BlockView, solved: Solved, statistics: Mapping[str, InputStatistics]
+    ) -> None:
+        """Say where a part of the corrected target is not known."""
+        target, seen = self.recipe.target, statistics.values()
+        if not self.recipe.dense_stream or not seen:
+            return
+        without = [name for name, found in statistics.items() if found.drift is None]
+        if target.alpha and without:
+            where = ", ".join(without[:2]) + (", ..." if len(without) > 2 else "")
+            self.note(solved, view.name, f"calib.target.alpha is 0 for {where}: tokens not paired")
+        if target.beta and all(found.residual_drift is None for found in seen):
+            why = "no output is added to the residual stream as it is"
+            self.note(solved, view.name, f"calib.target.beta is 0: {why}")
 
     def note(self, solved: Solved, layer: str, note: str) -> None:
         solved.notes[layer] = note
@@ -98,13 +114,23 @@ class LayerSolver:
         pruner = self.recipe.pruner
         if self._starved(statistics):
             statistics, pruner = None, Magnitude(scope="row")
-        self.weight, self.statistics = weight[self.ranks.share(len(weight))], statistics
+        rows = self.ranks.share(len(weight))
+        self.weight = weight[rows]
+        self.statistics = statistics = self._for_rows(rows, statistics)
         self.initial = initial = self._prune(pruner, self.weight, statistics)
         # A kept weight has its present value, a grown one comes back with its dense value.
         moved = initial.moved
         self.present = (
             torch.where(initial.mask, initial.weight, self.weight) if moved else self.weight
         )
+
+    def _for_rows(self, rows: slice, statistics: InputStatistics | None) -> InputStatistics | None:
+        """With the target, and the residual drift of these rows alone."""
+        if statistics is None or not self.recipe.dense_stream:
+            return statistics
+        drift = statistics.residual_drift
+        drift = None if drift is None else drift[rows]
+        return replace(statistics, target=self.recipe.target, residual_drift=drift)
 
     def refine(self, refiner: Refiner | None) -> Refined | None:
         with self.timed("refine"):

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,7 +101,8 @@ def sparsify(
     if not recipe.needs:  # magnitude alone: no forward
         ids = held_out = None
     size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
-    with begin(placed, ids, size, storage, ranks, held_out=held_out) as sequences:
+    streams: dict[str, Any] = {"held_out": held_out, "dense_stream": recipe.dense_stream}
+    with begin(placed, ids, size, storage, ranks, **streams) as sequences:
         walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)
         sparse.batch = sequences.size or None
     return sparse

@@ -14,8 +14,10 @@ from dsnot_exp.methods.protocols import Needs
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import Linear
 from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.walk.calls import Call
 from dsnot_exp.walk.collect import Collector, Orders
-from dsnot_exp.walk.sequences import Sequences
+from dsnot_exp.walk.follow import Follower
+from dsnot_exp.walk.sequences import DENSE, Sequences
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,10 @@ class BlockView:
 
     def statistics(self, needs: Needs) -> dict[str, InputStatistics]:
         """The statistics of each linear's input over all sequences of all processes. Linears with
-        the same input share one object. Runs the block forward up to its last linear."""
+        the same input share one Gram matrix. Runs the block forward up to its last linear.
+
+        A dense stream passes through the block at the same time: call this once, while the block
+        has its dense weights. From then on the stream holds the dense block's outputs."""
         if not needs:
             return {}
         with self.timed("calibrate"):
@@ -62,16 +67,30 @@ class BlockView:
 
     @torch.no_grad()
     def _collect(self, needs: Needs) -> dict[str, InputStatistics]:
-        total = sum(self.ranks.gather(self.sequences.count))
+        sequences = self.sequences
+        total = sum(self.ranks.gather(sequences.count))
+        dense = sequences.streams.get(DENSE)
 
         def run() -> Collector:
-            with Collector(self.name, self.linears, needs, total, self.orders) as collector:
-                for states, call in self.sequences.at(self.index):
-                    with collector.forward(*states.shape[:2]):
-                        call.replay(self.module, states)
+            follower = None if dense is None else Follower(self.linears, needs, dense)
+            tools = self.name, self.linears, needs, total, self.orders, follower
+            with Collector(*tools) as collector:
+                for i, call in enumerate(sequences.calls(self.index)):
+                    if follower is not None:
+                        follower.advance(i, call, self.module)
+                    if not sequences.is_held_out(i):
+                        self._count(collector, call, sequences.states[i])
             return collector
 
-        return self.sequences.fitting(run).finish(self.ranks)
+        collector = sequences.fitting(run)
+        if collector.follower is not None:
+            sequences.streams[DENSE] = collector.follower.after
+        return collector.finish(self.ranks)
+
+    def _count(self, collector: Collector, call: Call, hidden: Tensor) -> None:
+        """Count a micro-batch of the sparse model's hidden states."""
+        with collector.forward(*hidden.shape[:2]), collector.paired(hidden):
+            call.replay(self.module, hidden)
 
 
 class Solver(Protocol):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods import gram_kernel, native
-from dsnot_exp.methods.gram import add_gram, mirror
+from dsnot_exp.methods.gram import add_cross, add_gram, mirror
 
 SIZES = [(2, 33, 50), (1, 1, 17), (3, 70, 100), (1, 64, 96)]
 
@@ -46,6 +46,22 @@ def test_the_sums_are_float32(shape: tuple[int, int, int]) -> None:
     for _ in range(2):
         add_gram(gram, tokens)
     torch.testing.assert_close(mirror(gram), 2 * exact(tokens), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("left", [1, 40, 67])
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_cross_products_of_two_inputs(
+    amx: ctypes.CDLL, shape: tuple[int, int, int], left: int, dtype: torch.dtype
+) -> None:
+    tokens, others = half(shape).to(dtype), half((*shape[:2], left)).to(dtype)
+    wanted = (others.flatten(0, 1).double().T @ tokens.flatten(0, 1).double()).float()
+    sums = torch.ones(left, shape[2])
+    add_cross(sums, others, tokens)
+    torch.testing.assert_close(sums, wanted + 1, rtol=1e-5, atol=1e-4)
+    if dtype == torch.bfloat16:
+        gram_kernel.add_cross(sums, others, tokens, amx)
+        torch.testing.assert_close(sums, 2 * wanted + 1, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", SIZES, ids=str)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods import normal_equations
+from dsnot_exp.methods.gram import to_unit_diagonal
 from dsnot_exp.methods.normal_equations import (
     Normalised,
     conjugate_gradient,
     inverse,
-    normalised,
 )
 
 DEAD = (3, 17)
@@ -24,7 +24,10 @@ def problem(width: int = 40, dead: tuple[int, ...] = (), damping: float = 0.01) 
     inputs += 0.1 * torch.randn(200, width, generator=generator)
     inputs *= torch.logspace(-4, 3, width)  # channels of very different size
     inputs[:, list(dead)] = 0
-    return normalised(inputs.T @ inputs / 200, damping)
+    gram = inputs.T @ inputs / 200
+    scale = to_unit_diagonal(gram)
+    gram.diagonal().add_(damping)
+    return Normalised(gram, scale)
 
 
 def drawn(rows: int = 12, width: int = 40) -> tuple[Tensor, Tensor]:

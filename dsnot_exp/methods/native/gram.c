@@ -1,9 +1,10 @@
-/* The Gram matrix A^T A of bfloat16 tokens, with float32 sums: what a GPU's matrix units do.
+/* Gram matrices A^T A and cross products L^T A of bfloat16 tokens, with float32 sums: what a GPU's
+ * matrix units do.
  *
- * pack       brings sequences of tokens into panels of 16 columns, two tokens side by side, as the
- *            processor's bfloat16 products want them
- * add_gram   adds the products of some panels of columns to the part of the Gram matrix above the
- *            diagonal
+ * pack          brings sequences of tokens into panels of 16 columns, two tokens side by side, as
+ *               the processor's bfloat16 products want them
+ * add_products  adds the products of some panels of columns to the sums: of all rows, or of a Gram
+ *               matrix only the part above the diagonal
  *
  * With AMX a product is 16 x 16 sums over 32 tokens; with AVX512-BF16 it is 16 sums over 2 tokens.
  * Every entry is summed in the same order, whichever thread computes it.
@@ -17,9 +18,14 @@ typedef struct {
     const uint16_t *tokens;  /* (sequences, count, width) */
     uint32_t *panels;        /* (sequences, panels, pairs, LANES): tokens 2p, 2p + 1 of a column */
     uint32_t *turned;        /* AMX: (.., panels, pairs / GROUP, LANES, GROUP), the same by columns */
-    float *gram;             /* (width, width) */
     int64_t sequences, count, width, pairs;
-} Gram;
+} Packed;
+
+typedef struct {
+    Packed left, right;      /* the same for a Gram matrix */
+    float *sums;             /* (left.width, right.width) */
+    int64_t upper;           /* only what is above the diagonal */
+} Products;
 
 #if defined(EMULATE_AMX) || (defined(__AMX_BF16__) && defined(__AMX_TILE__))
 #define AMX 1
@@ -27,10 +33,10 @@ typedef struct {
 #define AVX 1
 #endif
 
-static int64_t panels_of(const Gram *g) { return (g->width + LANES - 1) / LANES; }
+static int64_t panels_of(const Packed *g) { return (g->width + LANES - 1) / LANES; }
 
 /* Two tokens at a time, so that both are read once and every panel's line is written whole. */
-static void pack_one(const Gram *g) {
+static void pack_one(const Packed *g) {
     for (int64_t p = 0; p < g->pairs; p++) {
         const uint16_t *a = g->tokens + 2 * p * g->width, *b = a + g->width;
         const int has_a = 2 * p < g->count, has_b = 2 * p + 1 < g->count;
@@ -58,18 +64,23 @@ static void pack_one(const Gram *g) {
 }
 
 /* A view of one sequence. */
-static Gram sequence(const Gram *g, int64_t s) {
+static Packed sequence(const Packed *g, int64_t s) {
     const int64_t size = panels_of(g) * g->pairs * LANES;
-    Gram one = *g;
+    Packed one = *g;
     one.tokens += s * g->count * g->width;
     one.panels += s * size;
     one.turned += s * size;
     return one;
 }
 
-int pack(const Gram *g, int64_t first, int64_t last) {
+static Products of_sequence(const Products *g, int64_t s) {
+    const Products one = {sequence(&g->left, s), sequence(&g->right, s), g->sums, g->upper};
+    return one;
+}
+
+int pack(const Packed *g, int64_t first, int64_t last) {
     for (int64_t s = first; s < last; s++) {
-        const Gram one = sequence(g, s);
+        const Packed one = sequence(g, s);
         pack_one(&one);
     }
     return 0;
@@ -121,17 +132,18 @@ static void release(void) { _tile_release(); }
 int matrix_units(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0 ? 2 : 0; }
 #endif
 
-static void add_tile(const Gram *g, const float *sums, int64_t row, int64_t column) {
-    for (int64_t r = row; r < row + LANES && r < g->width; r++, sums += LANES)
-        for (int64_t c = column; c < column + LANES && c < g->width; c++)
-            g->gram[r * g->width + c] += sums[c - column];
+static void add_tile(const Products *g, const float *sums, int64_t row, int64_t column) {
+    const int64_t width = g->right.width;
+    for (int64_t r = row; r < row + LANES && r < g->left.width; r++, sums += LANES)
+        for (int64_t c = column; c < column + LANES && c < width; c++)
+            g->sums[r * width + c] += sums[c - column];
 }
 
 /* Two panels of rows by two of columns: tiles 0 to 3 are the sums, 4 and 5 rows, 6 and 7 columns.
  * At an odd end the second panel is the first one again, and its sums are dropped. */
-static void square(const Gram *g, int64_t i, int64_t j, int64_t more_i, int64_t more_j) {
-    const int64_t size = g->pairs * LANES;
-    const uint32_t *rows = g->turned + i * size, *columns = g->panels + j * size;
+static void square(const Products *g, int64_t i, int64_t j, int64_t more_i, int64_t more_j) {
+    const int64_t size = g->right.pairs * LANES;
+    const uint32_t *rows = g->left.turned + i * size, *columns = g->right.panels + j * size;
     float sums[LANES * LANES];
     _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
     for (int64_t at = 0; at < size; at += GROUP * LANES) {
@@ -150,13 +162,14 @@ static void square(const Gram *g, int64_t i, int64_t j, int64_t more_i, int64_t 
     }
 }
 
-int add_gram(const Gram *g, int64_t first, int64_t last) {
+int add_products(const Products *g, int64_t first, int64_t last) {
     configure();
-    for (int64_t s = 0; s < g->sequences; s++) {
-        const Gram one = sequence(g, s);
+    for (int64_t s = 0; s < g->right.sequences; s++) {
+        const Products one = of_sequence(g, s);
         for (int64_t j = first; j < last; j += 2) {
-            const int64_t end = j + 2 < last ? j + 2 : last;
-            for (int64_t i = 0; i < end; i += 2) square(&one, i, j, i + 1 < end, j + 1 < end);
+            const int64_t more = j + 1 < last;
+            const int64_t rows = g->upper ? j + 1 + more : panels_of(&g->left);
+            for (int64_t i = 0; i < rows; i += 2) square(&one, i, j, i + 1 < rows, more);
         }
     }
     release();
@@ -172,11 +185,11 @@ int matrix_units(void) { return 1; }
 
 /* Half a panel of rows by `wide` panels of columns. */
 static inline __attribute__((always_inline)) void strip(
-    const Gram *g, int64_t row, int64_t j, const int wide
+    const Products *g, int64_t row, int64_t j, const int wide
 ) {
-    const int64_t size = g->pairs * LANES;
-    const uint32_t *rows = g->panels + row / LANES * size + row % LANES;
-    const uint32_t *columns = g->panels + j * size;
+    const int64_t size = g->right.pairs * LANES, width = g->right.width;
+    const uint32_t *rows = g->left.panels + row / LANES * size + row % LANES;
+    const uint32_t *columns = g->right.panels + j * size;
     __m512 sums[ROWS][WIDE];
     for (int r = 0; r < ROWS; r++)
         for (int w = 0; w < wide; w++) sums[r][w] = _mm512_setzero_ps();
@@ -190,22 +203,24 @@ static inline __attribute__((always_inline)) void strip(
                 sums[r][w] = _mm512_dpbf16_ps(sums[r][w], left, right[w]);
         }
     }
-    for (int r = 0; r < ROWS && row + r < g->width; r++)
+    for (int r = 0; r < ROWS && row + r < g->left.width; r++)
         for (int w = 0; w < wide; w++) {
-            const int64_t column = (j + w) * LANES, left = g->width - column;
+            const int64_t column = (j + w) * LANES, left = width - column;
             const __mmask16 inside = left >= LANES ? 0xffff : (__mmask16)((1 << left) - 1);
-            float *out = g->gram + (row + r) * g->width + column;
+            float *out = g->sums + (row + r) * width + column;
             const __m512 old = _mm512_maskz_loadu_ps(inside, out);
             _mm512_mask_storeu_ps(out, inside, _mm512_add_ps(old, sums[r][w]));
         }
 }
 
-int add_gram(const Gram *g, int64_t first, int64_t last) {
-    for (int64_t s = 0; s < g->sequences; s++) {
-        const Gram one = sequence(g, s);
+int add_products(const Products *g, int64_t first, int64_t last) {
+    for (int64_t s = 0; s < g->right.sequences; s++) {
+        const Products one = of_sequence(g, s);
         for (int64_t j = first; j < last; j += WIDE) {
             const int wide = last - j < WIDE ? (int)(last - j) : WIDE;
-            for (int64_t row = 0; row < (j + wide) * LANES && row < g->width; row += ROWS) {
+            const int64_t above = (j + wide) * LANES, all = g->left.width;
+            const int64_t rows_end = g->upper && above < all ? above : all;
+            for (int64_t row = 0; row < rows_end; row += ROWS) {
                 if (wide == 3) strip(&one, row, j, 3);
                 else if (wide == 2) strip(&one, row, j, 2);
                 else strip(&one, row, j, 1);
@@ -217,5 +232,5 @@ int add_gram(const Gram *g, int64_t first, int64_t last) {
 
 #else
 int matrix_units(void) { return 0; }
-int add_gram(const Gram *g, int64_t first, int64_t last) { return -1; }
+int add_products(const Products *g, int64_t first, int64_t last) { return -1; }
 #endif

@@ -21,7 +21,12 @@ from torch import Tensor
 
 from dsnot_exp.methods.gram import multiplies_bfloat16
 from dsnot_exp.methods.layer_error import only
-from dsnot_exp.methods.normal_equations import conjugate_gradient, inverse, shared
+from dsnot_exp.methods.normal_equations import (
+    conjugate_gradient,
+    inverse,
+    right_side,
+    shared,
+)
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
 from dsnot_exp.methods.prune.alps_schedules import (
@@ -39,17 +44,18 @@ from dsnot_exp.methods.statistics import InputStatistics, Statistic
 class ALPS(ALPSOptions):
     """Takes 30 + 2 + `cg_steps` products (out, in) x (in, in) and five factorisations.
 
-    Memory: H, Hn and P, (in, in) each, of one input at a time, and at most eight matrices (out,
-    in), all float32; a bfloat16 copy of P is half of one more, until it takes the place of P.
+    Memory: Hn and P, (in, in) each, of one input at a time, D if the dense stream corrects the
+    target, and at most eight matrices (out, in), all float32; a bfloat16 copy of P is half of one
+    more, until it takes the place of P.
 
     Linears of one input share Hn. They do not share P: the short schedule has five. One
     eigendecomposition would be one matrix, but it and the products that make the five P from it,
     for q, k and v each, take longer than five Cholesky inversions. The full schedule has up to a
-    hundred penalties; there the eigenvectors are shared: a fourth matrix (in, in), and several more
+    hundred penalties; there the eigenvectors are shared: one more matrix (in, in), and several more
     while they are computed in float64.
     """
 
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
+    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
 
     @property
     def rows(self) -> Rows:
@@ -67,7 +73,7 @@ class ALPS(ALPSOptions):
         assert statistics is not None, "ALPS needs the Gram matrix of its input"
         problem = shared(statistics, self.damping)
         hn = problem.gram
-        target, start = problem.scaled(weight) @ hn, problem.scaled(weight)
+        target, start = right_side(problem, weight, statistics), problem.scaled(weight)
         state = self.iterate(target, start, pattern, *self.tools(hn, statistics))
         scores = state.abs()
         mask = pattern.mask(scores, "matrix")

@@ -4,6 +4,9 @@ Columns are visited from left to right. Pruning weight w_j of a row costs w_j^2 
 H = A^T A (its scale plays no part) and H_j is H without the columns before j; the best update of
 the columns to the right is -w_j / [H_j^-1]_jj * [H_j^-1]_j: (the optimal brain surgeon). With
 H^-1 = U^T U, U upper triangular, for all j: [H_j^-1]_jj = U_jj^2 and the update -(w_j / U_jj) U_j:.
+
+With a correction C of the target (normal_equations.py) the sweep starts from W + C H^-1, the
+optimum without a mask.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.normal_equations import indefinite
+from dsnot_exp.methods.normal_equations import correction, indefinite
 from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Rows
 from dsnot_exp.methods.prune import sparsegpt_kernel
@@ -28,7 +31,7 @@ ATTEMPTS = 4  # the damping, then tenfold, up to three times
 
 @dataclass(frozen=True)
 class SparseGPT(SparseGPTOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM, Statistic.NORM})
+    needs: ClassVar[Needs] = frozenset({Statistic.GRAM, Statistic.NORM, Statistic.TARGET})
     rows: ClassVar[Rows] = "independent"  # the pattern compares over all rows
 
     def __call__(
@@ -43,10 +46,13 @@ class SparseGPT(SparseGPTOptions):
         factor, damping = statistics.once(
             ("inverse_factor", self.damping), lambda gram: inverse_factor(gram, self.damping)
         )
+        dense, pull = weight, correction(weight, statistics)
+        if pull is not None:  # start from the optimum without a mask
+            weight = weight + ((pull @ factor.T) @ factor)
         span = pattern.m if isinstance(pattern, NM) else self.block
         sweep = _Sweep(weight, factor, statistics.norm == 0, pattern, span)
         sweep.run(0, weight.shape[1])
-        updated = sweep.weight.T.to(weight.dtype).contiguous() if self.update_weights else weight
+        updated = sweep.weight.T.to(dense.dtype).contiguous() if self.update_weights else dense
         note = f"H was not positive definite: damping {damping:g}" if damping > self.damping else ""
         return Initial(sweep.mask, updated, sweep.scores, self.update_weights, note)
 

@@ -11,7 +11,7 @@ from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
 from dsnot_exp.methods.prune import sparsegpt_kernel
 from dsnot_exp.methods.prune.sparsegpt import SparseGPT, inverse_factor, inverse_upper
 from dsnot_exp.methods.prune.wanda import Wanda
-from dsnot_exp.methods.statistics import Accumulator, InputStatistics
+from dsnot_exp.methods.statistics import Accumulator, InputStatistics, Statistic
 
 
 def layer(
@@ -23,7 +23,8 @@ def layer(
     inputs = torch.randn(8, 40, width // 2, generator=generator) @ mix[: width // 2]
     inputs = inputs + 0.3 * torch.randn(8, 40, width, generator=generator)
     inputs[..., list(dead)] = 0
-    accumulator = Accumulator(width, SparseGPT.needs, torch.device("cpu"))
+    needs = SparseGPT.needs | {Statistic.NORMALISED}
+    accumulator = Accumulator(width, needs, torch.device("cpu"))
     accumulator.update(inputs)
     return torch.randn(out, width, generator=generator), accumulator.finish()
 
