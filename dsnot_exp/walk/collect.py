@@ -137,6 +137,8 @@ class Collector:
     def _count_routed(self, name: str, inputs: Tensor) -> None:
         """The tokens (tokens, in) of one forward that were routed to an expert. They come from any
         sequence, so the variance within sequences treats them as one sequence."""
+        if not self.counts:
+            return
         self.shared.leader[name] = name
         if inputs.numel():
             routed = inputs.reshape(1, -1, inputs.shape[-1])

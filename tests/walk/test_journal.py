@@ -157,6 +157,49 @@ def test_a_damaged_file_is_named_and_intact_blocks_are_kept(
     assert 10**9 - stop_after[0] == (1 if damaged.startswith("states") else 2)
 
 
+CORRECTED = ["prune=sparsegpt", "refine=none", "calib.target.alpha=0.5", "calib.target.beta=0.25"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_walk_with_a_dense_stream_resumes_at_its_next_block(
+    way: str,
+    command: Command,
+    stop_after: list[int],
+    toy: list[str],
+    undisturbed: Undisturbed,
+) -> None:
+    words = [*toy, *CORRECTED, *WAYS[way]]
+    whole = undisturbed(command, *words)
+    stopped(command, stop_after, 2, *words)
+    stop_after[:] = [10**9]
+    again = command(*words)
+    like(again, whole)
+    assert "resuming at block 2 of 3" in again.out
+    assert 10**9 - stop_after[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("damaged", "solved"), [("states/00001.safetensors", 3), ("masks/00000.safetensors", 3)]
+)
+def test_a_dense_stream_that_is_lost_cannot_be_recomputed(
+    damaged: str,
+    solved: int,
+    command: Command,
+    stop_after: list[int],
+    toy: list[str],
+    undisturbed: Undisturbed,
+) -> None:
+    words = [*toy, *CORRECTED]
+    whole = undisturbed(command, *words)
+    file = stopped(command, stop_after, 2, *words) / "refined" / damaged
+    file.write_bytes(file.read_bytes()[:-8])
+    stop_after[:] = [10**9]
+    again = command(*words)
+    like(again, whole)
+    assert str(file) in again.out
+    assert 10**9 - stop_after[0] == solved
+
+
 def test_resume_false_starts_over_and_resume_never_keeps_no_state(
     command: Command, stop_after: list[int], toy: list[str]
 ) -> None:
