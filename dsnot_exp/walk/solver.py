@@ -82,8 +82,11 @@ class BlockSolver:
             where = ", ".join(without[:2]) + (", ..." if len(without) > 2 else "")
             self.note(solved, view.name, f"calib.target.alpha is 0 for {where}: tokens not paired")
         if target.beta and all(found.residual_drift is None for found in seen):
-            why = "no output is added to the residual stream as it is"
-            self.note(solved, view.name, f"calib.target.beta is 0: {why}")
+            self.note(
+                solved,
+                view.name,
+                "calib.target.beta is 0: no output is added to the residual stream as it is",
+            )
 
     def note(self, solved: Solved, layer: str, note: str) -> None:
         solved.notes[layer] = note

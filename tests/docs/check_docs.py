@@ -315,15 +315,19 @@ def missing_paths() -> Iterator[str]:
 
 def options() -> set[str]:
     """Every key of the command line, with dots."""
-    found = set[str]()
-    for part in fields(Config):
-        value = part.default_factory() if callable(part.default_factory) else part.default
-        found.add(part.name)
-        if is_dataclass(value):
-            found |= {f"{part.name}.{one.name}" for one in fields(value)}
+    found = set(_keys(Config))
     for group, methods in registry.OURS.items():
         found |= {f"{group}.{key}" for name in methods for key in registry.options(group, name)}
     return {key for key in found if not key.endswith(".name")}
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for part in fields(node):
+        value = part.default_factory() if callable(part.default_factory) else part.default
+        nested = is_dataclass(value)
+        if not (nested and prefix):  # `calib` alone is a choice, `calib.target` alone is none
+            yield f"{prefix}{part.name}"
+        yield from _keys(value, f"{prefix}{part.name}.") if nested else ()
 
 
 def undocumented() -> Iterator[str]:
@@ -353,6 +357,7 @@ def result_fields() -> Iterator[str]:
 def unknown_options() -> Iterator[str]:
     """Spans such as `calib.samples` whose group has no such option."""
     known = options() | NO_OPTIONS
+    known |= {key.rpartition(".")[0] for key in known}
     groups = {key.partition(".")[0] for key in known if "." in key}
     for page in PAGES:
         for where, span in spans(page):
