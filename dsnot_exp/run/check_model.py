@@ -30,6 +30,7 @@ from dsnot_exp.models.linears import (
 )
 from dsnot_exp.models.loading import positions
 from dsnot_exp.models.probe import Layer, probe
+from dsnot_exp.run.check_memory import refuse_too_large
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError
@@ -62,8 +63,8 @@ def settle_lengths(plan: Plan, positions: int | None) -> Plan:
 
 def refuse_unprunable_model(plan: Plan, model: nn.Module) -> dict[str, str]:
     """Raise if the blocks cannot be found, if a weight matrix is outside any linear layer, if M
-    does not divide a layer's width, or if `model.dense` or `refine.skip` matches no layer.
-    Returns what stays dense by itself, and why.
+    does not divide a layer's width, if matrices do not fit, or if `model.dense` or `refine.skip`
+    matches no layer. Returns what stays dense by itself, and why.
 
     model: on the meta device, and of no use afterwards
     """
@@ -85,6 +86,7 @@ def refuse_unprunable_model(plan: Plan, model: nn.Module) -> dict[str, str]:
     if plan.finetuner is not None:
         for layer, matrix in layers.items():
             plan.finetuner.refuse(layer, is_expert=matrix.expert is not None)
+    refuse_too_large(plan, layers)
     for layer, pattern in recipe.allocator(list(layers), recipe.pattern).items():
         pattern.refuse_width(layers[layer].weight.shape[1], layer)
     _refuse_unmatched("model.dense", options.dense, everything)

@@ -26,12 +26,15 @@ def per_forward(seqlen: int) -> int:
 def fitting(seqlen: int, vocabulary: int, device: torch.device) -> int:
     """Sequences per forward that computes logits. It depends on the device's total memory, not on
     the free memory, so that the same command gives the same digits every time."""
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = psutil.virtual_memory().total
-    most = int(LOGITS_SHARE * memory / (4 * vocabulary * seqlen))
+    most = int(LOGITS_SHARE * total_memory(device) / (4 * vocabulary * seqlen))
     return max(1, min(per_forward(seqlen), most))
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the device, whoever uses them."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return psutil.virtual_memory().total
 
 
 def _log_halved(size: int) -> None:
