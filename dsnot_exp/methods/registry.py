@@ -24,7 +24,9 @@ from dsnot_exp.methods.prune.options import (
     RIAOptions,
     SparseGPTOptions,
 )
+from dsnot_exp.methods.reconstruct.options import ADMMOptions, CGOptions, LeastSquaresOptions
 from dsnot_exp.methods.refine.dsnot.options import DSnoTOptions
+from dsnot_exp.methods.refine.options import MomentsOptions, SwapsOptions
 from dsnot_exp.utils.errors import RequestError
 
 
@@ -57,8 +59,18 @@ OURS: dict[str, dict[str, Ours]] = {
         "alps": Ours("prune.alps:ALPS", ALPSOptions),
     },
     # `dsnot_official` is DSnoT with the released defaults: conf/refine/dsnot_official.yaml.
-    "refine": {"dsnot": DSNOT, "dsnot_official": DSNOT},
-    "reconstruct": {"none": Ours("reconstruct.none:Keep")},
+    "refine": {
+        "dsnot": DSNOT,
+        "dsnot_official": DSNOT,
+        "swaps": Ours("refine.swaps:Swaps", SwapsOptions),
+        "moments": Ours("refine.moments:Moments", MomentsOptions),
+    },
+    "reconstruct": {
+        "none": Ours("reconstruct.none:Keep"),
+        "cg": Ours("reconstruct.cg:ConjugateGradients", CGOptions),
+        "admm": Ours("reconstruct.admm:ADMM", ADMMOptions),
+        "lstsq": Ours("reconstruct.lstsq:LeastSquares", LeastSquaresOptions),
+    },
     "finetune": {"lora": Ours("finetune.lora:Lora", LoraOptions)},
 }
 NONE = "none"  # in every group but `allocate`: the stage does nothing

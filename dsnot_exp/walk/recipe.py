@@ -8,6 +8,7 @@ from dsnot_exp.methods.allocate.uniform import Uniform
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Allocator, Needs, Pruner, Reconstructor, Refiner
 from dsnot_exp.methods.reconstruct.none import Keep
+from dsnot_exp.methods.refine.guard import guards
 from dsnot_exp.methods.statistics import UNCORRECTED, Statistic, Target
 
 # relative_error -> the statistics it is measured with
@@ -49,6 +50,8 @@ class Recipe:
         needs: Needs = frozenset().union(*(method.needs for method in self.methods))
         if not needs:
             return needs
+        if guards(self.refiner) and Statistic.GRAM not in needs:
+            needs |= {Statistic.SAMPLE}
         needs = (needs | self._followed) - {Statistic.TARGET}
         # Every layer's expected error is recorded, which takes the mean.
         return needs | {Statistic.MEAN} | MEASURED_WITH[self.relative_error]

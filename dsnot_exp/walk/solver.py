@@ -13,6 +13,8 @@ from torch import Tensor
 from dsnot_exp.methods.patterns import Pattern, check_budget, over, packed
 from dsnot_exp.methods.protocols import Initial, Pruner, Refined, Refiner, candidates
 from dsnot_exp.methods.prune.magnitude import Magnitude
+from dsnot_exp.methods.reconstruct.none import Keep
+from dsnot_exp.methods.refine.guard import guarded, guards
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import Linear, is_routed, matches
 from dsnot_exp.utils.distributed import ALONE, Ranks
@@ -149,14 +151,18 @@ class LayerSolver:
     def finish(self, refined: Refined | None) -> tuple[LayerRecord, Tensor, Tensor]:
         """The layer's record, its sparse weight and its mask, (out, in) both."""
         weight, statistics, ranks = self.weight, self.statistics, self.ranks
-        mask, sparse = self.mask(refined), self.sparse(refined)
-        with self.timed("reconstruct"):
-            sparse = self.recipe.reconstructor(weight, sparse, mask, statistics)
+        mask, kept = self.mask(refined), self.sparse(refined)
+        try:
+            with self.timed("reconstruct"):
+                sparse = self.recipe.reconstructor(weight, kept, mask, statistics)
+        except ArithmeticError as error:
+            raise RunError(f"{self.layer}: {error}") from error
         record, how = LayerRecord(self.layer), self.recipe.relative_error
         if statistics is not None:
             record = measure(
-                self.layer, weight, self.initial, sparse, refined, statistics, how, ranks
-            )
+                self.layer, weight, self.initial, sparse, refined, statistics, how, ranks,
+                reconstructed=sparse is not kept,
+            )  # fmt: skip
         sparse, mask = ranks.concat(sparse), ranks.concat(mask)
         zeros = mask.numel() - int(mask.count_nonzero())
         return replace(record, weights=mask.numel(), zeros=zeros), sparse, mask
@@ -169,7 +175,9 @@ class LayerSolver:
         tokens = 0 if statistics is None else statistics.tokens
         if tokens >= self.recipe.min_tokens:
             return False
-        but = ", not refined" if self.recipe.refiner is not None else ""
+        left = ["refined"] if self.recipe.refiner is not None else []
+        left += [] if isinstance(self.recipe.reconstructor, Keep) else ["reconstructed"]
+        but = f", not {' or '.join(left)}" if left else ""
         self._note(f"calibration tokens seen: {tokens}; pruned by magnitude{but}")
         return True
 
@@ -205,6 +213,8 @@ class LayerSolver:
         seed = zlib.crc32(f"{self.recipe.seed}:{self.layer}".encode())
         generator = torch.Generator().manual_seed(seed)
         refined = refiner(weight, initial, statistics, self.pattern, generator)
+        if guards(refiner):
+            refined = guarded(refined, weight, initial, statistics)
         check_budget(initial.mask, refined.mask, self.pattern)
         return refined
 

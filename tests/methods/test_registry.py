@@ -112,7 +112,7 @@ def test_a_plugin_is_a_method_and_its_fields_are_options(install: Install) -> No
 
 def test_a_plugin_belongs_to_its_group(install: Install) -> None:
     install(names=("prune.powered", "reconstruct.other"))
-    assert registry.names("reconstruct") == ["none", "other"]
+    assert registry.names("reconstruct") == ["none", "cg", "admm", "lstsq", "other"]
     with pytest.raises(RequestError, match="refine=powered"):
         registry.method("refine", "powered")
 
@@ -135,9 +135,9 @@ def test_our_own_names_are_ours(install: Install) -> None:
     ("group", "choices"),
     [
         ("prune", "magnitude, wanda, sparsegpt, ria, alps, powered, none"),
-        ("refine", "dsnot, dsnot_official, none"),
+        ("refine", "dsnot, dsnot_official, swaps, moments, none"),
         ("allocate", "uniform"),
-        ("reconstruct", "none"),
+        ("reconstruct", "none, cg, admm, lstsq"),
         ("finetune", "lora, none"),
     ],
 )

@@ -34,6 +34,7 @@ class DSnoTOptions:
     used_up: when no kept weight has the wanted sign, `stop` the row (paper), or `run_on` with
         the other sign, the most important first (released code)
     skip: glob patterns of linears, named inside a block, that keep their initial mask
+    guard: a row keeps its new mask only if its measured error fell
     """
 
     max_cycles: int | float | str = 50
@@ -46,6 +47,7 @@ class DSnoTOptions:
     only_better: str = "auto"
     used_up: str = "stop"
     skip: list[str] = field(default_factory=list)
+    guard: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
