@@ -33,7 +33,8 @@ def layer(out: int = 9, width: int = 24) -> tuple[Tensor, InputStatistics]:
 
 
 def loss(residual: Tensor, gram: Tensor) -> Tensor:
-    return ((residual @ gram) * residual).sum(-1)
+    residual = residual.double()
+    return ((residual @ gram.double()) * residual).sum(-1)
 
 
 def by_hand(weight: Tensor, mask: Tensor, gram: Tensor, pattern: Pattern) -> Tensor:
