@@ -99,14 +99,3 @@ def outputs(tokens: Tensor, weight: Tensor) -> Tensor:
     if tokens.dtype == weight.dtype == torch.bfloat16 and not tokens.is_cuda:
         return (tokens @ weight.T).float()
     return product(tokens, weight.T)
-
-
-def error_change(dense: Tensor, before: Tensor, after: Tensor, gram: Tensor) -> Tensor:
-    """By how much ||(W - W^)X||^2 / tokens of each row changes, (rows,): below 0 is better.
-
-    dense W, before and after W^: (rows, in); gram: (in, in). One product: with the step
-    s = after - before, it is s G (before + after - 2 W)^T.
-    """
-    before, after = before.float(), after.float()
-    step = after - before
-    return ((step @ gram) * (before + after - 2 * dense.float())).sum(1)

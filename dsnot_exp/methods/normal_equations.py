@@ -82,23 +82,44 @@ def correction(weight: Tensor, statistics: InputStatistics) -> Tensor | None:
     return pull
 
 
-def inverse(gram: Tensor, penalty: float) -> Tensor:
+def right_side(problem: Normalised, weight: Tensor, statistics: InputStatistics) -> Tensor:
+    """B, (out, in) float32, for the rows `weight: (out, in)`."""
+    return problem.scaled(weight) @ problem.gram
+
+
+def error_change(
+    problem: Normalised, target: Tensor, dense: Tensor, before: Tensor, after: Tensor
+) -> Tensor:
+    """By how much the error of each row changes, but for the damping: (rows,), below 0 is better.
+
+    target: B; dense: w n; before, after: x; (rows, in) each. With the step s = after - before, it
+    is s (Hn (before + after) - 2 B)^T, less what the damping adds: one product.
+    """
+    damping = float(problem.gram[0, 0]) - 1
+    both = after + before
+    slope = torch.addmm(target, both, problem.gram, beta=-2)
+    slope.sub_(both.sub_(dense, alpha=2), alpha=damping)
+    return slope.mul_(after - before).sum(1)
+
+
+def inverse(gram: Tensor, penalty: float, stage: str = "prune") -> Tensor:
     """P = (Hn + penalty I)^-1; gram: Hn, (in, in). Needs one such matrix: the copy of Hn becomes
-    its factor, and then its inverse. Raises ArithmeticError if Hn + penalty I is not positive."""
+    its factor, and then its inverse. Raises ArithmeticError if Hn + penalty I is not positive;
+    `stage`: whose `damping` the message names."""
     copy = gram.clone()
     copy.diagonal().add_(penalty)
     columns = copy.mT  # as LAPACK stores a matrix, so that it works in place
     failed = torch.zeros((), dtype=torch.int32, device=gram.device)
     torch.linalg.cholesky_ex(columns, out=(columns, failed))
     if bool(failed):
-        raise indefinite(float(gram[0, 0]) - 1 + penalty)
+        raise indefinite(float(gram[0, 0]) - 1 + penalty, stage)
     return torch.cholesky_inverse(columns, out=columns)
 
 
-def indefinite(damping: float) -> ArithmeticError:
+def indefinite(damping: float, stage: str = "prune") -> ArithmeticError:
     return ArithmeticError(
         f"its Gram matrix is not positive definite, even with damping {damping:g}; "
-        "raise prune.damping or calib.samples"
+        f"raise {stage}.damping or calib.samples"
     )
 
 

@@ -36,6 +36,11 @@ class Initial:
     moved: bool = False
     note: str = ""
 
+    def present(self, dense: Tensor) -> Tensor:
+        """The value of every weight where it is kept: a kept weight's own, and the dense value of
+        one that is grown. dense: (out, in)"""
+        return torch.where(self.mask, self.weight, dense) if self.moved else dense
+
 
 @dataclass(frozen=True)
 class Layer:

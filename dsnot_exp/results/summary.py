@@ -44,6 +44,11 @@ def _number(name: str, value: float | None) -> str:
     return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
 
 
+def _mean(rows: list[dict[str, Any]], field: str) -> float | None:
+    values = [row[field] for row in rows if row[field] is not None]
+    return sum(values) / len(values) if values else None
+
+
 def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> Iterator[str]:
     sparsity, timing = result["sparsity"], result["timing_s"]
     for warning in result.get("warnings", []):
@@ -53,12 +58,15 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
         f"{sparsity['of_all_block_weights']:.4f} of all matrices in the blocks"
     )
     rows = [r for r in result["metrics"]["reconstruction"] if r["expected_before"] is not None]
-    if rows and any(r["swaps"] for r in rows):
-        for kind in ("relative", "expected"):
-            if rows[0][f"{kind}_before"] is not None:
-                before = sum(r[f"{kind}_before"] for r in rows) / len(rows)
-                after = sum(r[f"{kind}_after"] for r in rows) / len(rows)
-                yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
+    swapped = any(row["swaps"] for row in rows)
+    for kind in ("relative", "expected"):
+        before, after = (_mean(rows, f"{kind}_{when}") for when in ("before", "after"))
+        if before is None:
+            continue
+        if swapped or before != after:  # the kept weights may have moved without a swap
+            yield f"error     {kind}, mean over layers: {before:.4g} -> {after:.4g}"
+        elif kind == "relative":
+            yield f"error     {kind}, mean over layers: {after:.4g}"
     if choices := result["metrics"].get("max_cycles"):
         chosen = Counter(choice["chosen"] for choice in choices)
         told = ", ".join(f"{budget} in {count}" for budget, count in chosen.items())

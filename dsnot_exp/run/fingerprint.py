@@ -58,6 +58,8 @@ def run_id(_root_: DictConfig) -> str:
     methods = [plan.config.prune["name"]]
     if plan.recipe is not None:
         methods += [amount, plan.config.refine["name"]]
+        if plan.recipe.reconstructs:
+            methods += [plan.config.reconstruct["name"]]
     if plan.finetuner is not None:
         methods += [plan.config.finetune["name"]]
     return "-".join([_model_name(plan.config.model), *methods, config_hash(plan)[:8]])

@@ -47,16 +47,25 @@ class Recipe:
     @property
     def needs(self) -> Needs:
         """The statistics to collect; none where no method needs any."""
-        needs: Needs = frozenset().union(*(method.needs for method in self.methods))
+        needs = self._needs_of_methods
         if not needs:
             return needs
-        if guards(self.refiner) and Statistic.GRAM not in needs:
+        if guards(self.refiner) and not self.guards_on_gram:
             needs |= {Statistic.SAMPLE}
         needs = (needs | self._followed) - {Statistic.TARGET}
         # Every layer's expected error is recorded, which takes the mean.
         return needs | {Statistic.MEAN} | MEASURED_WITH[self.relative_error]
 
     @property
+    def _needs_of_methods(self) -> Needs:
+        return frozenset().union(*(method.needs for method in self.methods))
+
+    @property
+    def guards_on_gram(self) -> bool:
+        """Whether the refiner's guard measures errors on all tokens, by the Gram matrix of a method,
+        or else on the sample. It does not depend on what `relative_error` collects."""
+        return Statistic.NORMALISED in self._needs_of_methods
+
     def corrects(self) -> bool:
         """Whether a method makes use of a corrected target."""
         return any(Statistic.TARGET in method.needs for method in self.methods)
@@ -76,6 +85,10 @@ class Recipe:
     def rows_independent(self) -> bool:
         """Whether processes may share out the rows of a weight."""
         return all(method.rows == "independent" for method in self.methods)
+
+    @property
+    def reconstructs(self) -> bool:
+        return not isinstance(self.reconstructor, Keep)
 
     def initializer_only(self) -> Recipe:
         """The recipe of the `pruned` baseline: the initial mask, and no step after it."""

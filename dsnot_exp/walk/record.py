@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -77,19 +77,18 @@ def measure(
     statistics: InputStatistics,
     how: str,
     ranks: Ranks,
-    reconstructed: bool = False,
+    moved: bool = False,
 ) -> LayerRecord:
     """The errors of a layer. Each process passes its share of the rows; weight, sparse: (rows,
-    in). `reconstructed`: the kept weights have moved since the refiner measured them."""
+    in). moved: a reconstructor has changed the kept weights."""
     if refined is None:
         before = after = expected_error(weight, initial, statistics)
         swaps = torch.zeros_like(before)
     else:
         before, after, swaps = refined.error_before, refined.error_after, refined.swaps
-    if reconstructed:
-        everything = torch.ones_like(initial.mask)  # `sparse` is 0 where it is pruned
-        moved = Initial(everything, sparse, initial.scores, moved=True)
-        after = expected_error(weight, moved, statistics)
+    if moved:
+        final = replace(initial, mask=torch.ones_like(initial.mask), weight=sparse, moved=True)
+        after = expected_error(weight, final, statistics)  # `sparse` is 0 where it is pruned
     before, after, swaps = (ranks.concat(part) for part in (before, after, swaps))
     pruned = initial.weight.masked_fill(~initial.mask, 0)
     tokens, relative = relative_errors(weight, (pruned, sparse), statistics, how, ranks)

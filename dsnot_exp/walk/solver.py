@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from dsnot_exp.methods.patterns import Pattern, check_budget, over, packed
 from dsnot_exp.methods.protocols import Initial, Pruner, Refined, Refiner, candidates
 from dsnot_exp.methods.prune.magnitude import Magnitude
-from dsnot_exp.methods.reconstruct.none import Keep
 from dsnot_exp.methods.refine.guard import guarded, guards
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import Linear, is_routed, matches
@@ -58,8 +57,9 @@ class BlockSolver:
                 self._finish(linear, layer, layer.refine(self.recipe.refiner))
         if started:
             solved.choice, refined = choose(view, started, to_choose, self.timed, self.ranks)
-            for name, layer in started.items():
-                self._finish(view.linears[name], layer, refined[name])
+            while started:  # emptied: a layer's Gram matrix is freed with its last linear
+                name = next(iter(started))
+                self._finish(view.linears[name], started.pop(name), refined[name])
         return solved
 
     def _finish(self, linear: Linear, layer: LayerSolver, refined: Refined | None) -> None:
@@ -122,12 +122,8 @@ class LayerSolver:
         rows = self.ranks.share(len(weight))
         self.weight = weight[rows]
         self.statistics = statistics = self._for_rows(rows, statistics)
-        self.initial = initial = self._prune(pruner, self.weight, statistics)
-        # A kept weight has its present value, a grown one comes back with its dense value.
-        moved = initial.moved
-        self.present = (
-            torch.where(initial.mask, initial.weight, self.weight) if moved else self.weight
-        )
+        self.initial = self._prune(pruner, self.weight, statistics)
+        self.present = self.initial.present(self.weight)
 
     def _for_rows(self, rows: slice, statistics: InputStatistics | None) -> InputStatistics | None:
         """With the target, and the residual drift of these rows alone."""
@@ -138,7 +134,7 @@ class LayerSolver:
         return replace(statistics, target=self.recipe.target, residual_drift=drift)
 
     def refine(self, refiner: Refiner | None) -> Refined | None:
-        with self.timed("refine"):
+        with self._stage("refine"):
             return self._refine(refiner, self.weight, self.initial, self.statistics)
 
     def mask(self, refined: Refined | None) -> Tensor:
@@ -151,17 +147,14 @@ class LayerSolver:
     def finish(self, refined: Refined | None) -> tuple[LayerRecord, Tensor, Tensor]:
         """The layer's record, its sparse weight and its mask, (out, in) both."""
         weight, statistics, ranks = self.weight, self.statistics, self.ranks
-        mask, kept = self.mask(refined), self.sparse(refined)
-        try:
-            with self.timed("reconstruct"):
-                sparse = self.recipe.reconstructor(weight, kept, mask, statistics)
-        except ArithmeticError as error:
-            raise RunError(f"{self.layer}: {error}") from error
+        mask, sparse = self.mask(refined), self.sparse(refined)
+        with self._stage("reconstruct"):
+            sparse = self.recipe.reconstructor(weight, sparse, mask, statistics)
         record, how = LayerRecord(self.layer), self.recipe.relative_error
         if statistics is not None:
             record = measure(
                 self.layer, weight, self.initial, sparse, refined, statistics, how, ranks,
-                reconstructed=sparse is not kept,
+                moved=self.recipe.reconstructs,
             )  # fmt: skip
         sparse, mask = ranks.concat(sparse), ranks.concat(mask)
         zeros = mask.numel() - int(mask.count_nonzero())
@@ -176,18 +169,15 @@ class LayerSolver:
         if tokens >= self.recipe.min_tokens:
             return False
         left = ["refined"] if self.recipe.refiner is not None else []
-        left += [] if isinstance(self.recipe.reconstructor, Keep) else ["reconstructed"]
+        left += ["reconstructed"] if self.recipe.reconstructs else []
         but = f", not {' or '.join(left)}" if left else ""
         self._note(f"calibration tokens seen: {tokens}; pruned by magnitude{but}")
         return True
 
     def _prune(self, pruner: Pruner, weight: Tensor, statistics: InputStatistics | None) -> Initial:
         equal_rows = self.recipe.refiner is not None
-        try:
-            with self.timed("prune"):
-                initial = pruner(weight, statistics, self.pattern, equal_rows)
-        except ArithmeticError as error:
-            raise RunError(f"{self.layer}: {error}") from error
+        with self._stage("prune"):
+            initial = pruner(weight, statistics, self.pattern, equal_rows)
         same = initial.weight is weight  # first: comparing reads both weights
         if not (initial.moved or same or torch.equal(initial.weight, weight)):
             raise RunError(
@@ -214,9 +204,18 @@ class LayerSolver:
         generator = torch.Generator().manual_seed(seed)
         refined = refiner(weight, initial, statistics, self.pattern, generator)
         if guards(refiner):
-            refined = guarded(refined, weight, initial, statistics)
+            refined = guarded(refined, weight, initial, statistics, self.recipe.guards_on_gram)
         check_budget(initial.mask, refined.mask, self.pattern)
         return refined
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Times a stage, and names the layer in which its arithmetic fails."""
+        try:
+            with self.timed(name):
+                yield
+        except ArithmeticError as error:
+            raise RunError(f"{self.layer}: {error}") from error
 
     def _note(self, note: str) -> None:
         self.block.note(self.solved, self.layer, note)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dsnot_exp.results.stages import already_sparse, column_titles
-from dsnot_exp.results.summary import show_result
+from dsnot_exp.results.summary import _closing_lines, show_result
 from dsnot_exp.results.verdict import where_worse
 from dsnot_exp.utils.console import console
 
@@ -126,6 +126,30 @@ def test_the_closing_lines_begin_with_the_warning(
     assert "5 in 2, 0 in 1 of 3 blocks" in "\n".join(lines)
     errors = [line for line in lines if line.startswith("error")]
     assert ["relative" in errors[0], "expected" in errors[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ["relative, mean over layers: 0.5"]),
+        ({"relative_before": None, "relative_after": None}, []),
+        ({"expected_before": None}, []),
+        ({"relative_after": 0.25}, ["relative, mean over layers: 0.5 -> 0.25"]),
+        ({"expected_after": 1.0}, ["relative, mean over layers: 0.5", "expected, mean over "
+                                   "layers: 2 -> 1"]),
+    ],
+    ids=["nothing moved", "not measured", "not collected", "reconstructed", "expected alone"],
+)  # fmt: skip
+def test_the_closing_lines_tell_the_layer_error(
+    change: dict[str, float | None], told: list[str]
+) -> None:
+    row: dict[str, Any] = dict.fromkeys(("expected_before", "expected_after"), 2.0)
+    row |= dict.fromkeys(("relative_before", "relative_after"), 0.5) | {"swaps": 0} | change
+    metrics = {"reconstruction": [row]}
+    whole = {"metrics": metrics, "timing_s": {}, "memory": {"peak_rss_bytes": 1}}
+    whole["sparsity"] = {"achieved": 0.5, "of_all_block_weights": 0.4}
+    lines = [line.partition(" ") for line in _closing_lines(whole, Path("folder"), None)]
+    assert [text.strip() for kind, _, text in lines if kind == "error"] == told
 
 
 def test_a_narrow_terminal_cuts_no_number(

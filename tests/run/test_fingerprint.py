@@ -82,5 +82,7 @@ def test_a_run_of_a_folder_is_called_after_it(config: Config) -> None:
     with open_dict(composed):
         composed.hydra = {}
     assert run_id(composed).startswith("toy-wanda-0.5-dsnot-")
+    composed.reconstruct = {"name": "cg"}
+    assert run_id(composed).startswith("toy-wanda-0.5-dsnot-cg-")
     composed.model.path = None
     assert run_id(composed).startswith("local-wanda")

@@ -18,6 +18,8 @@ from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
 from dsnot_exp.methods.prune.magnitude import Magnitude
 from dsnot_exp.methods.prune.sparsegpt import SparseGPT
 from dsnot_exp.methods.prune.wanda import Wanda
+from dsnot_exp.methods.reconstruct.cg import ConjugateGradients
+from dsnot_exp.methods.reconstruct.lstsq import LeastSquares
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 from dsnot_exp.models.blocks import find_blocks
@@ -31,7 +33,7 @@ from dsnot_exp.walk.solver import BlockSolver, LayerSolver
 from dsnot_exp.walk.view import BlockView
 from tests.support.families import build, tokens
 from tests.support.methods import Idle
-from tests.support.walking import walked
+from tests.support.walking import Watch, walked
 
 HALF = Unstructured(0.5)
 PLAIN = Recipe(HALF, Wanda())
@@ -216,6 +218,42 @@ def test_the_reconstructor_has_the_last_word() -> None:
     walked(model, [tokens(2, 8)], BlockSolver(recipe, dict.fromkeys(names(model), HALF)))
     for layer in LAYERS:
         assert model.get_submodule(layer).weight.unique().tolist() == [0, 0.25]
+
+
+@pytest.mark.parametrize("refiner", [None, DSnoT(max_cycles=3), DSnoT(max_cycles="auto")], ids=str)
+def test_the_record_of_a_reconstructed_layer_is_that_of_its_final_weights(
+    refiner: DSnoT | None,
+) -> None:
+    recipe = Recipe(HALF, Wanda(), refiner, relative_error="true")
+    (plain,), (found,) = solved(recipe), solved(replace(recipe, reconstructor=LeastSquares()))
+    assert not differing(plain, found)
+    model = build("llama", num_hidden_layers=1)
+    names = [layer.removeprefix("model.layers.0.") for layer in LAYERS]
+    dense = {name: model.model.layers[0].get_submodule(name).weight.clone() for name in names}
+    watch = Watch(recipe.needs)
+    batches = [tokens(4, 16, seed=s) for s in (1, 2)]
+    walked(model, batches, watch)
+    block = BlockSolver(replace(recipe, reconstructor=LeastSquares()), dict.fromkeys(LAYERS, HALF))
+    walked(model, batches, block)
+    for name, one, before in zip(names, found.records, plain.records, strict=True):
+        lost = dense[name] - model.model.layers[0].get_submodule(name).weight
+        statistics = watch.seen["model.layers.0"][name]
+        expected = (lost @ (statistics.sequence_length * statistics.mean)).abs().mean()
+        assert one.expected_after == pytest.approx(float(expected), rel=1e-3, abs=1e-4)
+        assert one.expected_before == before.expected_before
+        assert one.relative_before == before.relative_before
+        assert one.relative_after < before.relative_after
+        assert one.swaps == before.swaps
+
+
+def test_a_starved_expert_is_not_reconstructed() -> None:
+    name = "mlp.experts.1.down_proj"
+    recipe = replace(PLAIN, refiner=DSnoT(), reconstructor=ConjugateGradients())
+    block, found = BlockSolver(recipe, {name: HALF}), Solved()
+    weight = torch.rand(4, 8)
+    _, sparse, kept = solve(LayerSolver(block, found, name, name), weight, None)
+    assert torch.equal(sparse, weight * kept)
+    assert found.notes[name].endswith("pruned by magnitude, not refined or reconstructed")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

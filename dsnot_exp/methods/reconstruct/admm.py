@@ -1,7 +1,10 @@
-"""ADMM on a fixed mask (Boza, arXiv 2401.02938): the unmasked x and the masked z are drawn
-together by the scaled dual u, and one inverse serves all rows and steps:
+"""ADMM under a fixed mask (Boza, "Fast and Effective Weight Update for Pruned LLMs", TMLR 2024,
+arXiv 2401.02938).
 
-    z = mask (x + u),   u = u + x - z,   x = (B + rho (z - u)) (Hn + rho I)^-1
+The unmasked x and the masked z are drawn together by the scaled dual u. One inverse serves all rows
+and steps, whatever their masks:
+
+    z = mask (x + u),    u <- u + x - z,    x = (B + rho (z - u)) P,    P = (Hn + rho I)^-1
 """
 
 from __future__ import annotations
@@ -21,26 +24,27 @@ from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 @dataclass(frozen=True)
 class ADMM(ADMMOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM, Statistic.NORM})
+    """Takes `steps` + 3 products (out, in) x (in, in) and one inverse. Linears that share an input
+    do not share P: making it costs as much as a few steps, and keeping it one more Gram matrix."""
+
+    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
     rows: ClassVar[Rows] = "independent"
 
     def __call__(
         self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
     ) -> Tensor:
         """dense, sparse, mask: (out, in) -> the layer's new sparse weight (out, in)."""
-        if statistics is None:
+        if statistics is None:  # an expert that saw too few tokens
             return sparse
-        matrix = shared(statistics, self.damping).gram
-        factor = statistics.once(
-            ("admm", self.damping, self.rho), lambda _: inverse(matrix, self.rho)
-        )
+        problem = shared(statistics, self.damping)
+        factor = inverse(problem.gram, self.rho, "reconstruct")
 
-        def solve(gram: Tensor, target: Tensor, start: Tensor, kept: Tensor) -> Tensor:
-            found, dual = start, torch.zeros_like(start)
+        def solve(target: Tensor, start: Tensor, kept: Tensor) -> Tensor:
+            unmasked, x, dual = target @ factor, start, torch.zeros_like(start)
             for _ in range(self.steps):
-                masked = (found + dual).mul_(kept)
-                dual += found - masked
-                found = torch.addmm(target @ factor, masked - dual, factor, alpha=self.rho)
-            return (found + dual).mul_(kept)
+                z = (x + dual).mul_(kept)
+                dual += x - z
+                x = torch.addmm(unmasked, z - dual, factor, alpha=self.rho)
+            return (x + dual).mul_(kept)
 
-        return reconstructed(dense, sparse, mask, statistics, self.damping, solve)
+        return reconstructed(problem, dense, sparse, mask, statistics, solve)

@@ -7,42 +7,39 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.layer_error import error_change
-from dsnot_exp.methods.normal_equations import shared
+from dsnot_exp.methods.normal_equations import Normalised, error_change, right_side
 from dsnot_exp.methods.statistics import InputStatistics
 
-# Hn (in, in), B, start and mask (rows, in) -> x (rows, in), 0 where the mask is False
-Solve = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-ENTRIES = 1 << 22  # of the rows that are solved together; a GPU takes more
-ENTRIES_GPU = 1 << 26
+# B, start and mask (rows, in) -> x (rows, in), 0 where the mask is False
+Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
+ENTRIES, ENTRIES_GPU = 1 << 22, 1 << 26  # of the rows that are solved together
+ROUNDING = 1e-7  # of a row's energy: a smaller change of its error is none
 
 
 def reconstructed(
+    problem: Normalised,
     dense: Tensor,
     sparse: Tensor,
     mask: Tensor,
-    statistics: InputStatistics | None,
-    damping: float,
+    statistics: InputStatistics,
     solve: Solve,
 ) -> Tensor:
-    """The sparse weight (out, in) with new kept weights. A row whose error, in the weight's own
-    dtype, would not fall keeps its weights; so does an expert that saw too few tokens."""
-    if statistics is None:
-        return sparse
-    assert statistics.gram is not None, "reconstruction needs the Gram matrix of its input"
-    normal = shared(statistics, damping)
-    result = sparse.clone()
+    """The sparse weight (out, in) with new values of the kept weights. A row whose error, in the
+    weight's own precision, would not fall keeps its weights. Raises ArithmeticError for a solution
+    that is not finite."""
+    target, result = right_side(problem, dense, statistics), sparse.clone()
     height = max(1, (ENTRIES_GPU if dense.is_cuda else ENTRIES) // dense.shape[1])
     for low in range(0, len(dense), height):
         rows = slice(low, low + height)
-        wanted, old, kept = dense[rows], sparse[rows], mask[rows]
-        target = normal.scaled(wanted) @ normal.gram
-        found = solve(normal.gram, target, normal.scaled(old), kept)
-        if not bool(torch.isfinite(found.sum())):
+        wanted, old, kept = problem.scaled(dense[rows]), sparse[rows], mask[rows]
+        before = problem.scaled(old)
+        found = solve(target[rows], before, kept)
+        new = problem.restored(found, old).masked_fill_(~kept, 0)
+        change = error_change(problem, target[rows], wanted, before, problem.scaled(new))
+        if not bool(torch.isfinite(change.sum() + found.sum())):
             raise ArithmeticError(
                 "its least squares gave NaN or infinity; raise reconstruct.damping or calib.samples"
             )
-        new = normal.restored(found, old).masked_fill(~kept, 0)
-        better = error_change(wanted, old, new, statistics.gram) < 0
-        result[rows] = torch.where(better[:, None], new, old)
+        least = (wanted * target[rows]).sum(1).abs_().mul_(ROUNDING)
+        result[rows] = torch.where((change < -least)[:, None], new, old)
     return result

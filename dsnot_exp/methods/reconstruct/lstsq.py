@@ -1,4 +1,7 @@
-"""The exact least squares of every row on its kept weights: slow, and what the others approach."""
+"""The exact least squares of every row on its kept weights: slow, and what the others approach.
+
+Row by row, x Hn = B on the kept columns is solved by a Cholesky factorisation in float64.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.normal_equations import shared
 from dsnot_exp.methods.protocols import Needs, Rows
 from dsnot_exp.methods.reconstruct.fixed_mask import reconstructed
 from dsnot_exp.methods.reconstruct.options import LeastSquaresOptions
@@ -18,26 +22,34 @@ ENTRIES = 1 << 23  # of the matrices that are factored together, float64
 
 @dataclass(frozen=True)
 class LeastSquares(LeastSquaresOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM, Statistic.NORM})
+    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
     rows: ClassVar[Rows] = "independent"
 
     def __call__(
         self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
     ) -> Tensor:
         """dense, sparse, mask: (out, in) -> the layer's new sparse weight (out, in)."""
-        return reconstructed(dense, sparse, mask, statistics, self.damping, solve_rows)
+        if statistics is None:  # an expert that saw too few tokens
+            return sparse
+        problem = shared(statistics, self.damping)
+
+        def solve(target: Tensor, start: Tensor, kept: Tensor) -> Tensor:
+            return solve_rows(problem.gram, target, kept)
+
+        return reconstructed(problem, dense, sparse, mask, statistics, solve)
 
 
-def solve_rows(gram: Tensor, target: Tensor, start: Tensor, mask: Tensor) -> Tensor:
-    """x (rows, in) with x Hn = B on the mask, by a Cholesky factorisation per row, in float64."""
+def solve_rows(gram: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """x with x Hn = B on the mask, and 0 elsewhere. gram: Hn, (in, in); target, mask, x: (rows,
+    in)."""
     found = torch.zeros_like(target)
-    kept = int(mask.sum(1).max())
-    at_once = max(1, ENTRIES // max(1, kept**2))
+    most = int(mask.sum(1).max())
+    at_once = max(1, ENTRIES // max(1, most**2))
     for low in range(0, len(mask), at_once):
         rows = slice(low, low + at_once)
-        # The kept columns of each row come first; shorter rows are padded by an identity.
+        # The kept columns of each row come first; the systems of shorter rows end in an identity.
         valid, column = mask[rows].byte().sort(dim=1, descending=True, stable=True)
-        valid, column = valid[:, :kept].bool(), column[:, :kept]
+        valid, column = valid[:, :most].bool(), column[:, :most]
         both = valid[:, :, None] & valid[:, None, :]
         system = gram[column[:, :, None], column[:, None, :]].double().masked_fill_(~both, 0)
         system.diagonal(dim1=1, dim2=2).masked_fill_(~valid, 1)

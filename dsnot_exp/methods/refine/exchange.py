@@ -12,13 +12,16 @@ can only fall. For N:M the two weights are in the same group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.layer_error import expected_error
 from dsnot_exp.methods.patterns import NM, Pattern
+from dsnot_exp.methods.protocols import Initial, Refined
+from dsnot_exp.methods.statistics import InputStatistics
 
 LEAST = 1e-7  # an exchange must lower the loss by this share of the row's energy
 INF = float("inf")
@@ -150,3 +153,12 @@ def _best(
     best, place = change.flatten(1).min(1)
     place = place[:, None]
     return best, out.gather(1, place // few)[:, 0], into.gather(1, place % few)[:, 0]
+
+
+def refined_to(
+    mask: Tensor, swaps: Tensor, weight: Tensor, initial: Initial, statistics: InputStatistics
+) -> Refined:
+    """A new mask with its expected errors, in DSnoT's unit."""
+    new = replace(initial, mask=mask, weight=initial.present(weight))
+    before = expected_error(weight, initial, statistics)
+    return Refined(mask, before, expected_error(weight, new, statistics), swaps)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dsnot_exp.methods.gram import product
-from dsnot_exp.methods.layer_error import error_change, expected_error
+from dsnot_exp.methods.normal_equations import error_change, right_side, shared
 from dsnot_exp.methods.protocols import Initial, Refined
 from dsnot_exp.methods.statistics import InputStatistics
 
@@ -20,21 +19,26 @@ def guards(refiner: Any) -> bool:
 
 
 def guarded(
-    refined: Refined, weight: Tensor, initial: Initial, statistics: InputStatistics
+    refined: Refined,
+    weight: Tensor,
+    initial: Initial,
+    statistics: InputStatistics,
+    on_gram: bool,
 ) -> Refined:
-    """`refined` with the initial mask in every row whose error ||(w - w^)X||^2 did not fall. It is
-    measured with the Gram matrix, or without one on the sample of the tokens."""
-    value = present(weight, initial)
-    before = value.masked_fill(~initial.mask, 0)
-    after = value.masked_fill(~refined.mask, 0)
-    if statistics.gram is not None:
-        change = error_change(weight, before, after, statistics.gram)
+    """`refined` with the initial mask in every row whose measured error did not fall.
+
+    on_gram: measure it on all tokens by their Gram matrix, towards the target that the methods
+        have; else towards the dense outputs on the sample of the tokens
+    """
+    value = initial.present(weight)
+    before, after = (value.masked_fill(~mask, 0) for mask in (initial.mask, refined.mask))
+    if on_gram:
+        problem = shared(statistics, 0.0)
+        dense, *both = (problem.scaled(part) for part in (weight, before, after))
+        change = error_change(problem, right_side(problem, weight, statistics), dense, *both)
     else:
         assert statistics.sample is not None, "the guard needs a Gram matrix or a sample"
-        step, both = after.float() - before.float(), after.float() + before.float()
-        both -= 2 * weight.float()
-        outputs = (product(statistics.sample.float(), part.T) for part in (step, both))
-        change = torch.stack(list(outputs)).prod(0).sum(0)
+        change = _on_sample(statistics.sample, weight, before, after)
     better = change < 0
     return Refined(
         torch.where(better[:, None], refined.mask, initial.mask),
@@ -44,15 +48,9 @@ def guarded(
     )
 
 
-def present(weight: Tensor, initial: Initial) -> Tensor:
-    """The value of every weight where it is kept: a grown one comes back with its dense value."""
-    return torch.where(initial.mask, initial.weight, weight) if initial.moved else weight
-
-
-def refined_to(
-    mask: Tensor, swaps: Tensor, weight: Tensor, initial: Initial, statistics: InputStatistics
-) -> Refined:
-    """A new mask with its expected errors, in DSnoT's unit."""
-    moved = replace(initial, mask=mask, weight=present(weight, initial))
-    before = expected_error(weight, initial, statistics)
-    return Refined(mask, before, expected_error(weight, moved, statistics), swaps)
+def _on_sample(sample: Tensor, weight: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """By how much ||(w - w^)X||^2 of each row changes, (rows,): the sum over the tokens X of a
+    product, of the outputs of after - before and of before + after - 2 w."""
+    step, both = after.float() - before.float(), after.float() + before.float() - 2 * weight.float()
+    outputs = product(sample.float(), step.T)  # (tokens, rows)
+    return outputs.mul_(product(sample.float(), both.T)).sum(0)

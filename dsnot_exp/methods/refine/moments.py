@@ -17,8 +17,7 @@ from torch import Tensor
 from dsnot_exp.methods.layer_error import row_slices
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
-from dsnot_exp.methods.refine.exchange import Independent, exchange
-from dsnot_exp.methods.refine.guard import present, refined_to
+from dsnot_exp.methods.refine.exchange import Independent, exchange, refined_to
 from dsnot_exp.methods.refine.options import MomentsOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
@@ -37,7 +36,7 @@ class Moments(MomentsOptions):
         generator: torch.Generator,
     ) -> Refined:
         gram = Independent(statistics.mean, statistics.var)
-        value, most = present(weight, initial), self.swaps(weight.shape[1])
+        value, most = initial.present(weight), self.swaps(weight.shape[1])
         masks, swaps = [], []
         for rows in row_slices(weight):
             wanted, held = weight[rows].float(), value[rows].float()

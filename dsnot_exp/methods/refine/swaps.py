@@ -12,8 +12,7 @@ from dsnot_exp.methods.layer_error import row_slices
 from dsnot_exp.methods.normal_equations import shared
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
-from dsnot_exp.methods.refine.exchange import Stored, exchange
-from dsnot_exp.methods.refine.guard import present, refined_to
+from dsnot_exp.methods.refine.exchange import Stored, exchange, refined_to
 from dsnot_exp.methods.refine.options import SwapsOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
@@ -33,7 +32,7 @@ class Swaps(SwapsOptions):
     ) -> Refined:
         normal = shared(statistics, self.damping)
         gram = Stored(normal.gram)
-        value, most = present(weight, initial), self.swaps(weight.shape[1])
+        value, most = initial.present(weight), self.swaps(weight.shape[1])
         masks, swaps = [], []
         for rows in row_slices(weight):
             wanted, held = normal.scaled(weight[rows]), normal.scaled(value[rows])

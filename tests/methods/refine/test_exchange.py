@@ -96,7 +96,7 @@ def test_the_guard_keeps_rows_whose_measured_error_fell(on_gram: bool) -> None:
     statistics = statistics if on_gram else replace(statistics, gram=None)
     initial = Wanda()(weight, statistics, Unstructured(0.6), True)
     plain = DSnoT(max_cycles=3)(weight, initial, statistics, Unstructured(0.6), torch.Generator())
-    found = guarded(plain, weight, initial, statistics)
+    found = guarded(plain, weight, initial, statistics, on_gram)
     fell = loss(weight * ~plain.mask, gram) < loss(weight * ~initial.mask, gram)
     assert 0 < int(fell.sum()) < 40
     assert torch.equal(found.mask, torch.where(fell[:, None], plain.mask, initial.mask))
