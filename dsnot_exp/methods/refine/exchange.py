@@ -6,8 +6,10 @@ the kept weight p and growing the pruned weight u changes the loss x H x^T - 2 B
 
     v_p (2 g_p + v_p H_pp)  +  v_u (v_u H_uu - 2 g_u)  -  2 v_p v_u H_pu
 
-Each step makes the best exchange of every row at once, until no exchange lowers the loss. The loss
-can only fall. For N:M the two weights are in the same group.
+and g by v_p H_p - v_u H_u. Every row makes its best exchange again and again, until none lowers its
+loss. For N:M both weights are in one group, and all pairs are compared. Otherwise a step compares a
+pool of the kept weights, those that cost least to remove alone, with all pruned ones; before the
+row stops, all kept weights are compared. So a row that has stopped is at a local optimum.
 """
 
 from __future__ import annotations
@@ -21,29 +23,33 @@ from torch import Tensor
 from dsnot_exp.methods.layer_error import expected_error
 from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Refined
+from dsnot_exp.methods.refine import exchange_kernel
 from dsnot_exp.methods.statistics import InputStatistics
 
 LEAST = 1e-7  # an exchange must lower the loss by this share of the row's energy
+ENTRIES, ENTRIES_GPU = 1 << 22, 1 << 27  # of H's rows that are looked at together
 INF = float("inf")
 
 
 class Gram(Protocol):
-    """A Gram matrix H (in, in), not necessarily stored."""
+    """A Gram matrix H (in, in), not necessarily stored. matrix: if it is; mean: else H is
+    mean mean^T off its diagonal."""
 
+    @property
+    def matrix(self) -> Tensor | None: ...
+    @property
+    def mean(self) -> Tensor | None: ...
     @property
     def diagonal(self) -> Tensor: ...
 
     def times(self, rows: Tensor) -> Tensor:
         """`rows: (rows, in)` @ H."""
 
-    def row(self, columns: Tensor) -> Tensor:
-        """`columns: (rows,)` -> H's rows (rows, in)."""
-
-    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
-        """Columns `a`, `b`: (rows, k) -> H_ab (rows, k, k), for a other than b."""
+    def rows(self, columns: Tensor) -> Tensor:
+        """`columns: (...)` -> H's rows (..., in)."""
 
     def blocks(self, size: int) -> Tensor:
-        """The blocks on the diagonal, (in / size, size, size), but for the diagonal itself."""
+        """The blocks on the diagonal, (in / size, size, size)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Stored:
     """A Gram matrix in memory."""
 
     matrix: Tensor
+    mean: None = None
 
     @property
     def diagonal(self) -> Tensor:
@@ -59,11 +66,8 @@ class Stored:
     def times(self, rows: Tensor) -> Tensor:
         return rows @ self.matrix
 
-    def row(self, columns: Tensor) -> Tensor:
+    def rows(self, columns: Tensor) -> Tensor:
         return self.matrix[columns]
-
-    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.matrix[a[:, :, None], b[:, None, :]]
 
     def blocks(self, size: int) -> Tensor:
         groups = len(self.matrix) // size
@@ -72,87 +76,105 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Independent:
-    """The Gram matrix of inputs whose channels are independent: mean mean^T + diag(var)."""
+class Exchanger:
+    """gram: H; pattern: of the mask; most: exchanges per row; pool: its size"""
 
-    mean: Tensor
-    var: Tensor
+    gram: Gram
+    pattern: Pattern
+    most: int
+    pool: int
 
-    @property
-    def diagonal(self) -> Tensor:
-        return self.mean.square() + self.var
+    def __call__(self, target: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The new mask and the number of exchanges, (rows, in) and (rows,).
 
-    def times(self, rows: Tensor) -> Tensor:
-        return torch.outer(rows @ self.mean, self.mean).addcmul_(rows, self.var)
+        target: B; value: v; mask: True where the value is kept; (rows, in) each, float32 and bool
+        """
+        gradient = target - self.gram.times(value.masked_fill(~mask, 0))
+        least = LEAST * (value.square() * self.gram.diagonal).sum(1)
+        if not bool(torch.isfinite(gradient.sum() + least.sum())):
+            raise ArithmeticError(
+                "its outputs on the calibration inputs hold NaN or infinity; try "
+                "model.dtype=float32"
+            )
+        if exchange_kernel.available(value):
+            m = self.pattern.m if isinstance(self.pattern, NM) else 0
+            blocks = self.gram.blocks(m) if m else None
+            return exchange_kernel.exchange_rows(
+                self.gram.matrix, self.gram.mean, self.gram.diagonal, blocks, value, gradient,
+                least, mask, self.most, self.pool, m,
+            )  # fmt: skip
+        return self.step_by_step(gradient, least, value, mask)
 
-    def row(self, columns: Tensor) -> Tensor:
-        found = torch.outer(self.mean[columns], self.mean)
-        return found.scatter_add_(1, columns[:, None], self.var[columns][:, None])
+    def step_by_step(
+        self, gradient: Tensor, least: Tensor, value: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As native/exchange.c, for all rows at once."""
+        mask, swaps = mask.clone(), torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
+        rows = torch.arange(len(mask), device=mask.device)  # those that have not stopped
+        for _ in range(self.most):
+            kept, held, slope = mask[rows], value[rows], gradient[rows]
+            change, out, into = self.best(slope, least[rows], held, kept)
+            going = change < -least[rows]
+            rows, out, into, held = (part[going] for part in (rows, out, into, held))
+            if len(rows) == 0:
+                break
+            mask[rows, out], mask[rows, into] = False, True
+            image = self.gram.rows(out) * held.gather(1, out[:, None])
+            image -= self.gram.rows(into) * held.gather(1, into[:, None])
+            gradient[rows] = slope[going] + image
+            swaps[rows] += 1
+        return mask, swaps
 
-    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.mean[a][:, :, None] * self.mean[b][:, None, :]
+    def best(
+        self, gradient: Tensor, least: Tensor, value: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each row's best exchange: the change of the loss, the weight to remove and the one to
+        grow, (rows,) each."""
+        own, slope = value.square() * self.gram.diagonal, 2 * value * gradient
+        remove = (own + slope).masked_fill(~mask, INF)
+        grow = (own - slope).masked_fill(mask, INF)
+        if isinstance(self.pattern, NM):
+            return _best_of_groups(remove, grow, value, self.gram.blocks(self.pattern.m))
+        few = min(self.pool, mask.shape[1])
+        cheapest = remove.topk(few, dim=1, largest=False).indices
+        found = self._compared(remove, grow, value, cheapest)
+        stopped = (found[0] >= -least).nonzero()[:, 0]
+        if few < mask.shape[1] and len(stopped):
+            everything = torch.arange(mask.shape[1], device=mask.device)
+            parts = [part[stopped] for part in (remove, grow, value)]
+            whole = self._compared(*parts, everything.expand(len(stopped), -1))
+            for part, new in zip(found, whole, strict=True):
+                part[stopped] = new
+        return found
 
-    def blocks(self, size: int) -> Tensor:
-        groups = self.mean.view(-1, size)
-        return groups[:, :, None] * groups[:, None, :]
+    def _compared(
+        self, remove: Tensor, grow: Tensor, value: Tensor, out: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `best`, of the weights `out: (rows, some)` with all pruned ones."""
+        few, width = out.shape[1], value.shape[1]
+        entries = ENTRIES_GPU if value.is_cuda else ENTRIES
+        found = []
+        for part in range(0, len(out), height := max(1, entries // (few * width))):
+            rows = slice(part, part + height)
+            from_, held = out[rows], value[rows]
+            twice = 2 * held.gather(1, from_)[:, :, None]
+            change = grow[rows, None] - twice * held[:, None] * self.gram.rows(from_)
+            change += remove[rows].gather(1, from_)[:, :, None]
+            best, place = change.flatten(1).min(1)
+            found.append((best, from_.gather(1, (place // width)[:, None])[:, 0], place % width))
+        best, chosen, into = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return best, chosen, into
 
 
-def exchange(
-    gram: Gram, target: Tensor, value: Tensor, mask: Tensor, pattern: Pattern, most: int, pool: int
-) -> tuple[Tensor, Tensor]:
-    """The mask after at most `most` exchanges per row, and their number: (rows, in), (rows,).
-
-    target: B; value: v; mask: True where the value is kept; (rows, in) each, float32 and bool
-    """
-    mask, swaps = mask.clone(), torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
-    rows = torch.arange(len(mask), device=mask.device)  # those that have not stopped
-    gradient = target - gram.times(value.masked_fill(~mask, 0))
-    least = LEAST * (value.square() * gram.diagonal).sum(1)
-    kept = mask.clone()
-    for _ in range(most):
-        change, out, into = _best(gram, gradient, value, kept, pattern, pool)
-        going = change < -least
-        count = int(going.count_nonzero())
-        if count == 0:
-            break
-        if count < len(rows):
-            mask[rows] = kept
-            rows, kept, least = rows[going], kept[going], least[going]
-            gradient, value, out, into = (t[going] for t in (gradient, value, out, into))
-        place = torch.arange(len(rows), device=rows.device)
-        kept[place, out], kept[place, into] = False, True
-        gradient.addcmul_(value[place, out][:, None], gram.row(out))
-        gradient.addcmul_(value[place, into][:, None], gram.row(into), value=-1)
-        swaps[rows] += 1
-    mask[rows] = kept
-    return mask, swaps
-
-
-def _best(
-    gram: Gram, gradient: Tensor, value: Tensor, mask: Tensor, pattern: Pattern, pool: int
+def _best_of_groups(
+    remove: Tensor, grow: Tensor, value: Tensor, blocks: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Each row's best exchange: the change of the loss, the weight to remove and the one to grow,
-    (rows,) each."""
-    own, slope = value.square().mul_(gram.diagonal), 2 * value * gradient
-    remove = (own + slope).masked_fill_(~mask, INF)
-    grow = (own - slope).masked_fill_(mask, INF)
-    if isinstance(pattern, NM):
-        remove, grow, cut = (pattern.groups(t) for t in (remove, grow, value))
-        change = -2 * cut[..., None] * cut[..., None, :] * gram.blocks(pattern.m)
-        change.add_(remove[..., None]).add_(grow[..., None, :])
-        best, place = change.flatten(1).min(1)
-        group, pair = place // pattern.m**2, place % pattern.m**2
-        first = group * pattern.m
-        return best, first + pair // pattern.m, first + pair % pattern.m
-    few = min(pool, mask.shape[1])
-    remove, out = remove.topk(few, dim=1, largest=False, sorted=False)
-    grow, into = grow.topk(few, dim=1, largest=False, sorted=False)
-    change = gram.pairs(out, into).mul_(-2)
-    change.mul_(value.gather(1, out)[:, :, None]).mul_(value.gather(1, into)[:, None, :])
-    change.add_(remove[:, :, None]).add_(grow[:, None, :])
-    best, place = change.flatten(1).min(1)
-    place = place[:, None]
-    return best, out.gather(1, place // few)[:, 0], into.gather(1, place % few)[:, 0]
+    m = blocks.shape[1]
+    remove, grow, value = (part.unflatten(1, (-1, m)) for part in (remove, grow, value))
+    change = grow[..., None, :] - 2 * value[..., None] * value[..., None, :] * blocks
+    best, place = change.add_(remove[..., None]).flatten(1).min(1)
+    first, pair = place // m**2 * m, place % m**2
+    return best, first + pair // m, first + pair % m
 
 
 def refined_to(

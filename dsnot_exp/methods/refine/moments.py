@@ -3,29 +3,61 @@
 With c_k = w_k mean_k, v_k = w_k^2 var_k and e the sum of c over the pruned weights, the channels
 being taken as independent, the expected squared error per token is e^2 + the sum of v over the
 pruned weights. Exchanging the kept p for the pruned u changes it by
-(e + c_p - c_u)^2 - e^2 + v_p - v_u: exchange.py on the Gram matrix mean mean^T + diag(var).
+
+    (e + c_p - c_u)^2 - e^2 + v_p - v_u
+
+which is exchange.py's change on the Gram matrix mean mean^T + diag(var).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.layer_error import row_slices
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
-from dsnot_exp.methods.refine.exchange import Independent, exchange, refined_to
+from dsnot_exp.methods.refine.exchange import Exchanger, refined_to
 from dsnot_exp.methods.refine.options import MomentsOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 
 @dataclass(frozen=True)
+class Independent:
+    """The Gram matrix of inputs whose channels are independent: mean mean^T + diag(var)."""
+
+    mean: Tensor
+    var: Tensor
+    matrix: None = None
+
+    @property
+    def diagonal(self) -> Tensor:
+        return self.mean.square() + self.var
+
+    def times(self, rows: Tensor) -> Tensor:
+        return torch.outer(rows @ self.mean, self.mean).addcmul_(rows, self.var)
+
+    def rows(self, columns: Tensor) -> Tensor:
+        found = self.mean[columns][..., None] * self.mean
+        return found.scatter_(-1, columns[..., None], self.diagonal[columns][..., None])
+
+    def blocks(self, size: int) -> Tensor:
+        groups = self.mean.view(-1, size)
+        found = groups[:, :, None] * groups[:, None, :]
+        found.diagonal(dim1=1, dim2=2).copy_(self.diagonal.view(-1, size))
+        return found
+
+
+@dataclass(frozen=True)
 class Moments(MomentsOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.MEAN, Statistic.VAR, Statistic.NORM})
+    needs: ClassVar[Needs] = frozenset({Statistic.MEAN, Statistic.VAR})
     rows: ClassVar[Rows] = "independent"
+
+    @property
+    def candidates(self) -> dict[str, Moments]:
+        return {str(swaps): replace(self, max_swaps=swaps) for swaps in self.budgets}
 
     def __call__(
         self,
@@ -36,13 +68,7 @@ class Moments(MomentsOptions):
         generator: torch.Generator,
     ) -> Refined:
         gram = Independent(statistics.mean, statistics.var)
-        value, most = initial.present(weight), self.swaps(weight.shape[1])
-        masks, swaps = [], []
-        for rows in row_slices(weight):
-            wanted, held = weight[rows].float(), value[rows].float()
-            found = exchange(
-                gram, gram.times(wanted), held, initial.mask[rows], pattern, most, self.pool
-            )
-            masks.append(found[0])
-            swaps.append(found[1])
-        return refined_to(torch.cat(masks), torch.cat(swaps), weight, initial, statistics)
+        exchange = Exchanger(gram, pattern, self.swaps(weight.shape[1]), self.pool)
+        value = initial.present(weight).float()
+        mask, swaps = exchange(gram.times(weight.float()), value, initial.mask)
+        return refined_to(mask, swaps, weight, initial, statistics)

@@ -1,26 +1,34 @@
-"""Exact 1-swaps on the Gram matrix: the exchanges of exchange.py until none lowers the error."""
+"""Exact 1-swaps on the Gram matrix: exchanges until none lowers the error of its row.
+
+In columns of unit length, with the Gram matrix Hn and the right side B of normal_equations.py,
+exchange.py lowers x Hn x^T - 2 B x^T, where x is w n on the mask. No weight moves. B is that of the
+pruners, so that the masks follow a corrected target too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.layer_error import row_slices
-from dsnot_exp.methods.normal_equations import shared
+from dsnot_exp.methods.normal_equations import right_side, shared
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Initial, Needs, Refined, Rows
-from dsnot_exp.methods.refine.exchange import Stored, exchange, refined_to
+from dsnot_exp.methods.refine.exchange import Exchanger, Stored, refined_to
 from dsnot_exp.methods.refine.options import SwapsOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 
 @dataclass(frozen=True)
 class Swaps(SwapsOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.MEAN, Statistic.NORM, Statistic.GRAM})
+    needs: ClassVar[Needs] = frozenset({Statistic.MEAN, Statistic.GRAM})
     rows: ClassVar[Rows] = "independent"
+
+    @property
+    def candidates(self) -> dict[str, Swaps]:
+        return {str(swaps): replace(self, max_swaps=swaps) for swaps in self.budgets}
 
     def __call__(
         self,
@@ -30,15 +38,11 @@ class Swaps(SwapsOptions):
         pattern: Pattern,
         generator: torch.Generator,
     ) -> Refined:
-        normal = shared(statistics, self.damping)
-        gram = Stored(normal.gram)
-        value, most = initial.present(weight), self.swaps(weight.shape[1])
-        masks, swaps = [], []
-        for rows in row_slices(weight):
-            wanted, held = normal.scaled(weight[rows]), normal.scaled(value[rows])
-            found = exchange(
-                gram, gram.times(wanted), held, initial.mask[rows], pattern, most, self.pool
-            )
-            masks.append(found[0])
-            swaps.append(found[1])
-        return refined_to(torch.cat(masks), torch.cat(swaps), weight, initial, statistics)
+        problem = shared(statistics, self.damping)
+        exchange = Exchanger(
+            Stored(problem.gram), pattern, self.swaps(weight.shape[1]), self.pool
+        )
+        target = right_side(problem, weight, statistics)
+        value = problem.scaled(initial.present(weight))
+        mask, swaps = exchange(target, value, initial.mask)
+        return refined_to(mask, swaps, weight, initial, statistics)

@@ -1,0 +1,196 @@
+/* The best exchange of a kept and a pruned weight, again and again, for some rows of a layer; see
+ * refine/exchange.py. Plain loops over the columns, which the compiler turns into vectors. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { LANES = 16 };
+
+typedef struct {
+    const float *gram;      /* H, (in, in); NULL: mean mean^T off the diagonal */
+    const float *mean;      /* (in,), if gram is NULL */
+    const float *diagonal;  /* of H, (in,) */
+    const float *blocks;    /* N:M: H within the groups, (in, m) */
+    const float *value;     /* v, (out, in) */
+    float *gradient;        /* g, (out, in) */
+    const float *least;     /* an exchange lowers the loss by more, (out,) */
+    uint8_t *mask;          /* (out, in), 1: kept */
+    int64_t *swaps;         /* (out,) */
+    int64_t in, most, pool;
+    int64_t m;              /* N:M; 0: unstructured */
+} Task;
+
+typedef struct {
+    int64_t out, into;
+    float change;
+} Exchange;
+
+/* One row, and what its steps work with: (in,) each. */
+typedef struct {
+    const Task *task;
+    const float *v;
+    float *g;
+    uint8_t *mask;
+    float *own, *twice;                    /* v^2 diag(H), 2 v */
+    float *not_kept, *not_pruned;          /* infinite where a weight cannot be removed, grown */
+    float *remove, *grow;                  /* the change of the loss by one weight alone */
+    float *image, *other;                  /* rows of H, where it is not stored */
+    float *cost;
+    int64_t *cheapest;                     /* the pool */
+} Row;
+
+static const float *row_of(const Row *r, int64_t column, float *place) {
+    const Task *t = r->task;
+    if (t->gram) return t->gram + column * t->in;
+    for (int64_t k = 0; k < t->in; k++) place[k] = t->mean[column] * t->mean[k];
+    place[column] = t->diagonal[column];
+    return place;
+}
+
+static void settle(const Row *r, int64_t column, int kept) {
+    r->mask[column] = (uint8_t)kept;
+    r->not_kept[column] = kept ? 0 : INFINITY;
+    r->not_pruned[column] = kept ? INFINITY : 0;
+}
+
+static void start(Row *r, int64_t row) {
+    const Task *t = r->task;
+    r->v = t->value + row * t->in;
+    r->g = t->gradient + row * t->in;
+    r->mask = t->mask + row * t->in;
+    for (int64_t k = 0; k < t->in; k++) {
+        r->own[k] = r->v[k] * r->v[k] * t->diagonal[k];
+        r->twice[k] = 2 * r->v[k];
+        settle(r, k, r->mask[k]);
+    }
+}
+
+static void alone(const Row *r) {
+    for (int64_t k = 0; k < r->task->in; k++) {
+        const float slope = r->twice[k] * r->g[k];
+        r->remove[k] = r->own[k] + slope + r->not_kept[k];
+        r->grow[k] = r->own[k] - slope + r->not_pruned[k];
+    }
+}
+
+/* The smallest grow_u - 2 v_p v_u H_pu over the columns u; h: row p of H. */
+static float smallest(const Row *r, int64_t p, const float *h) {
+    const float twice = r->twice[p], *grow = r->grow, *v = r->v;
+    const int64_t in = r->task->in;
+    float lane[LANES], least = INFINITY;
+    int64_t k = 0;
+    for (int i = 0; i < LANES; i++) lane[i] = INFINITY;
+    for (; k + LANES <= in; k += LANES)
+        for (int i = 0; i < LANES; i++) {
+            const float found = grow[k + i] - twice * v[k + i] * h[k + i];
+            lane[i] = found < lane[i] ? found : lane[i];
+        }
+    for (; k < in; k++) {
+        const float found = grow[k] - twice * v[k] * h[k];
+        least = found < least ? found : least;
+    }
+    for (int i = 0; i < LANES; i++) least = lane[i] < least ? lane[i] : least;
+    return least;
+}
+
+static void compare(const Row *r, int64_t p, Exchange *best) {
+    const float change = r->remove[p] + smallest(r, p, row_of(r, p, r->image));
+    if (change < best->change) *best = (Exchange){p, -1, change};
+}
+
+/* The `pool` kept weights that cost least to remove, the first ones among equals: their number. */
+static int64_t choose_pool(const Row *r) {
+    const int64_t in = r->task->in, pool = r->task->pool;
+    int64_t found = 0;
+    float worst = INFINITY;
+    for (int64_t low = 0; low < in; low += LANES) {
+        const int64_t high = low + LANES < in ? low + LANES : in;
+        int better = 0;
+        for (int64_t k = low; k < high; k++) better |= r->remove[k] < worst;
+        for (int64_t k = low; better && k < high; k++) {
+            if (!(r->remove[k] < worst)) continue;
+            int64_t i = found < pool ? found++ : pool - 1;
+            for (; i > 0 && r->cost[i - 1] > r->remove[k]; i--) {
+                r->cost[i] = r->cost[i - 1];
+                r->cheapest[i] = r->cheapest[i - 1];
+            }
+            r->cost[i] = r->remove[k];
+            r->cheapest[i] = k;
+            if (found == pool) worst = r->cost[pool - 1];
+        }
+    }
+    return found;
+}
+
+static Exchange best_of_row(const Row *r, float least) {
+    const int64_t in = r->task->in, found = choose_pool(r);
+    Exchange best = {-1, -1, -least};
+    for (int64_t i = 0; i < found; i++) compare(r, r->cheapest[i], &best);
+    if (best.out < 0 && found == r->task->pool)  /* before the row stops: all pairs */
+        for (int64_t p = 0; p < in; p++)
+            if (r->mask[p]) compare(r, p, &best);
+    if (best.out < 0) return best;
+    const float *h = row_of(r, best.out, r->image), twice = r->twice[best.out];
+    float smaller = INFINITY;
+    for (int64_t u = 0; u < in; u++) {
+        const float change = r->grow[u] - twice * r->v[u] * h[u];
+        if (change < smaller) {
+            smaller = change;
+            best.into = u;
+        }
+    }
+    return best;
+}
+
+static Exchange best_of_groups(const Row *r, float least) {
+    const Task *t = r->task;
+    Exchange best = {-1, -1, -least};
+    for (int64_t p = 0; p < t->in; p++) {
+        if (!r->mask[p]) continue;
+        const int64_t first = p - p % t->m;
+        const float *h = t->blocks + p * t->m;
+        for (int64_t i = 0; i < t->m; i++) {
+            const int64_t u = first + i;
+            const float change = r->remove[p] + (r->grow[u] - r->twice[p] * r->v[u] * h[i]);
+            if (change < best.change) best = (Exchange){p, u, change};
+        }
+    }
+    return best;
+}
+
+static void apply(const Row *r, Exchange chosen) {
+    const float *h = row_of(r, chosen.out, r->image), *other = row_of(r, chosen.into, r->other);
+    const float out = r->v[chosen.out], into = r->v[chosen.into];
+    for (int64_t k = 0; k < r->task->in; k++) r->g[k] += out * h[k] - into * other[k];
+    settle(r, chosen.out, 0);
+    settle(r, chosen.into, 1);
+}
+
+int exchange_rows(const Task *t, int64_t first, int64_t last) {
+    const int64_t pool = t->m ? 0 : t->pool;
+    float *memory = malloc((size_t)(8 * t->in + pool) * sizeof(float));
+    int64_t *cheapest = malloc((size_t)(pool + 1) * sizeof(int64_t));
+    if (!memory || !cheapest) {
+        free(memory);
+        free(cheapest);
+        return 1;
+    }
+    Row r = {.task = t, .cheapest = cheapest, .cost = memory + 8 * t->in};
+    float **parts[] = {&r.own, &r.twice, &r.not_kept, &r.not_pruned, &r.remove, &r.grow, &r.image,
+                       &r.other};
+    for (int i = 0; i < 8; i++) *parts[i] = memory + i * t->in;
+    for (int64_t row = first; row < last; row++) {
+        start(&r, row);
+        while (t->swaps[row] < t->most) {
+            alone(&r);
+            const Exchange best =
+                t->m ? best_of_groups(&r, t->least[row]) : best_of_row(&r, t->least[row]);
+            if (best.out < 0) break;
+            apply(&r, best);
+            t->swaps[row]++;
+        }
+    }
+    free(memory);
+    free(cheapest);
+    return 0;
+}
