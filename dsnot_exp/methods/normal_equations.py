@@ -82,11 +82,6 @@ def correction(weight: Tensor, statistics: InputStatistics) -> Tensor | None:
     return pull
 
 
-def right_side(problem: Normalised, weight: Tensor, statistics: InputStatistics) -> Tensor:
-    """B, (out, in) float32, for the rows `weight: (out, in)`."""
-    return problem.scaled(weight) @ problem.gram
-
-
 def error_change(
     problem: Normalised, target: Tensor, dense: Tensor, before: Tensor, after: Tensor
 ) -> Tensor:

@@ -62,10 +62,11 @@ class Recipe:
 
     @property
     def guards_on_gram(self) -> bool:
-        """Whether the refiner's guard measures errors on all tokens, by the Gram matrix of a method,
-        or else on the sample. It does not depend on what `relative_error` collects."""
+        """Whether the refiner's guard measures errors by the Gram matrix that a method needs, or
+        else on the sample. What `relative_error` collects makes no difference."""
         return Statistic.NORMALISED in self._needs_of_methods
 
+    @property
     def corrects(self) -> bool:
         """Whether a method makes use of a corrected target."""
         return any(Statistic.TARGET in method.needs for method in self.methods)

@@ -10,6 +10,7 @@ typedef struct {
     const float *gram;      /* H, (in, in); NULL: mean mean^T off the diagonal */
     const float *mean;      /* (in,), if gram is NULL */
     const float *diagonal;  /* of H, (in,) */
+    const float *shared;    /* the largest |H_pk| of each column p with another one, (in,) */
     const float *blocks;    /* N:M: H within the groups, (in, m) */
     const float *value;     /* v, (out, in) */
     float *gradient;        /* g, (out, in) */
@@ -25,6 +26,13 @@ typedef struct {
     float change;
 } Exchange;
 
+/* Some kept weights, by rising cost. */
+typedef struct {
+    int64_t found;
+    int64_t *column;
+    float *cost;
+} Pool;
+
 /* One row, and what its steps work with: (in,) each. */
 typedef struct {
     const Task *task;
@@ -35,8 +43,7 @@ typedef struct {
     float *not_kept, *not_pruned;          /* infinite where a weight cannot be removed, grown */
     float *remove, *grow;                  /* the change of the loss by one weight alone */
     float *image, *other;                  /* rows of H, where it is not stored */
-    float *cost;
-    int64_t *cheapest;                     /* the pool */
+    Pool cheapest, best;                   /* by what they cost alone; of the last search of all */
 } Row;
 
 static const float *row_of(const Row *r, int64_t column, float *place) {
@@ -63,6 +70,7 @@ static void start(Row *r, int64_t row) {
         r->twice[k] = 2 * r->v[k];
         settle(r, k, r->mask[k]);
     }
+    r->best.found = 0;
 }
 
 static void alone(const Row *r) {
@@ -93,52 +101,70 @@ static float smallest(const Row *r, int64_t p, const float *h) {
     return least;
 }
 
-static void compare(const Row *r, int64_t p, Exchange *best) {
+/* Compare the kept weight p with all pruned ones; the change of the loss by its best exchange. */
+static float compare(const Row *r, int64_t p, Exchange *best) {
     const float change = r->remove[p] + smallest(r, p, row_of(r, p, r->image));
     if (change < best->change) *best = (Exchange){p, -1, change};
+    return change;
 }
 
-/* The `pool` kept weights that cost least to remove, the first ones among equals: their number. */
-static int64_t choose_pool(const Row *r) {
-    const int64_t in = r->task->in, pool = r->task->pool;
-    int64_t found = 0;
-    float worst = INFINITY;
+static void insert(Pool *pool, int64_t most, int64_t column, float cost) {
+    if (pool->found == most && !(cost < pool->cost[most - 1])) return;
+    int64_t i = pool->found < most ? pool->found++ : most - 1;
+    for (; i > 0 && pool->cost[i - 1] > cost; i--) {
+        pool->cost[i] = pool->cost[i - 1];
+        pool->column[i] = pool->column[i - 1];
+    }
+    pool->cost[i] = cost;
+    pool->column[i] = column;
+}
+
+/* The kept weights that cost least to remove, the first ones among equals. */
+static void choose_cheapest(Row *r) {
+    const int64_t in = r->task->in, most = r->task->pool;
+    Pool *pool = &r->cheapest;
+    pool->found = 0;
     for (int64_t low = 0; low < in; low += LANES) {
         const int64_t high = low + LANES < in ? low + LANES : in;
+        const float worst = pool->found < most ? INFINITY : pool->cost[most - 1];
         int better = 0;
         for (int64_t k = low; k < high; k++) better |= r->remove[k] < worst;
-        for (int64_t k = low; better && k < high; k++) {
-            if (!(r->remove[k] < worst)) continue;
-            int64_t i = found < pool ? found++ : pool - 1;
-            for (; i > 0 && r->cost[i - 1] > r->remove[k]; i--) {
-                r->cost[i] = r->cost[i - 1];
-                r->cheapest[i] = r->cheapest[i - 1];
-            }
-            r->cost[i] = r->remove[k];
-            r->cheapest[i] = k;
-            if (found == pool) worst = r->cost[pool - 1];
-        }
+        for (int64_t k = low; better && k < high; k++)
+            if (r->remove[k] < INFINITY) insert(pool, most, k, r->remove[k]);
     }
-    return found;
 }
 
-static Exchange best_of_row(const Row *r, float least) {
-    const int64_t in = r->task->in, found = choose_pool(r);
+/* All kept weights, but for those that cannot be better: |H_pu| is at most shared_p. */
+static void compare_all(Row *r, Exchange *best) {
+    const int64_t in = r->task->in;
+    const float least = best->change;
+    float cheapest = INFINITY, largest = 0;
+    for (int64_t u = 0; u < in; u++) {
+        if (r->mask[u]) continue;
+        cheapest = r->grow[u] < cheapest ? r->grow[u] : cheapest;
+        largest = fabsf(r->v[u]) > largest ? fabsf(r->v[u]) : largest;
+    }
+    r->best.found = 0;
+    for (int64_t p = 0; p < in; p++) {
+        const float bound = fabsf(r->twice[p]) * r->task->shared[p] * largest;
+        if (!r->mask[p] || !(r->remove[p] + cheapest - bound < least)) continue;
+        const float change = compare(r, p, best);
+        if (change < least) insert(&r->best, r->task->pool, p, change);
+    }
+}
+
+static Exchange best_of_row(Row *r, float least) {
     Exchange best = {-1, -1, -least};
-    for (int64_t i = 0; i < found; i++) compare(r, r->cheapest[i], &best);
-    if (best.out < 0 && found == r->task->pool)  /* before the row stops: all pairs */
-        for (int64_t p = 0; p < in; p++)
-            if (r->mask[p]) compare(r, p, &best);
+    choose_cheapest(r);
+    for (int64_t i = 0; i < r->cheapest.found; i++) compare(r, r->cheapest.column[i], &best);
+    for (int64_t i = 0; i < r->best.found; i++)
+        if (r->mask[r->best.column[i]]) compare(r, r->best.column[i], &best);
+    if (best.out < 0 && r->cheapest.found == r->task->pool) compare_all(r, &best);
     if (best.out < 0) return best;
     const float *h = row_of(r, best.out, r->image), twice = r->twice[best.out];
-    float smaller = INFINITY;
-    for (int64_t u = 0; u < in; u++) {
-        const float change = r->grow[u] - twice * r->v[u] * h[u];
-        if (change < smaller) {
-            smaller = change;
-            best.into = u;
-        }
-    }
+    const float smaller = smallest(r, best.out, h);
+    for (best.into = 0; best.into < r->task->in - 1; best.into++)
+        if (r->grow[best.into] - twice * r->v[best.into] * h[best.into] == smaller) break;
     return best;
 }
 
@@ -167,30 +193,31 @@ static void apply(const Row *r, Exchange chosen) {
 }
 
 int exchange_rows(const Task *t, int64_t first, int64_t last) {
-    const int64_t pool = t->m ? 0 : t->pool;
-    float *memory = malloc((size_t)(8 * t->in + pool) * sizeof(float));
-    int64_t *cheapest = malloc((size_t)(pool + 1) * sizeof(int64_t));
-    if (!memory || !cheapest) {
+    float *memory = malloc((size_t)(8 * t->in + 2 * t->pool) * sizeof(float));
+    int64_t *columns = malloc((size_t)(2 * t->pool) * sizeof(int64_t));
+    if (!memory || !columns) {
         free(memory);
-        free(cheapest);
+        free(columns);
         return 1;
     }
-    Row r = {.task = t, .cheapest = cheapest, .cost = memory + 8 * t->in};
+    Row r = {.task = t};
     float **parts[] = {&r.own, &r.twice, &r.not_kept, &r.not_pruned, &r.remove, &r.grow, &r.image,
-                       &r.other};
-    for (int i = 0; i < 8; i++) *parts[i] = memory + i * t->in;
+                       &r.other, &r.cheapest.cost};
+    for (int i = 0; i < 9; i++) *parts[i] = memory + i * t->in;
+    r.best.cost = r.cheapest.cost + t->pool;
+    r.cheapest.column = columns;
+    r.best.column = columns + t->pool;
     for (int64_t row = first; row < last; row++) {
         start(&r, row);
-        while (t->swaps[row] < t->most) {
+        for (; t->swaps[row] < t->most; t->swaps[row]++) {
             alone(&r);
-            const Exchange best =
-                t->m ? best_of_groups(&r, t->least[row]) : best_of_row(&r, t->least[row]);
+            const float least = t->least[row];
+            const Exchange best = t->m ? best_of_groups(&r, least) : best_of_row(&r, least);
             if (best.out < 0) break;
             apply(&r, best);
-            t->swaps[row]++;
         }
     }
     free(memory);
-    free(cheapest);
+    free(columns);
     return 0;
 }

@@ -27,7 +27,7 @@ class ADMM(ADMMOptions):
     """Takes `steps` + 3 products (out, in) x (in, in) and one inverse. Linears that share an input
     do not share P: making it costs as much as a few steps, and keeping it one more Gram matrix."""
 
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
+    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
     rows: ClassVar[Rows] = "independent"
 
     def __call__(

@@ -20,7 +20,7 @@ from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 @dataclass(frozen=True)
 class ConjugateGradients(CGOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
+    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
     rows: ClassVar[Rows] = "independent"
 
     def __call__(

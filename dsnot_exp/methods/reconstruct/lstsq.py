@@ -22,7 +22,7 @@ ENTRIES = 1 << 23  # of the matrices that are factored together, float64
 
 @dataclass(frozen=True)
 class LeastSquares(LeastSquaresOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
+    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
     rows: ClassVar[Rows] = "independent"
 
     def __call__(

@@ -15,7 +15,6 @@ row stops, all kept weights are compared. So a row that has stopped is at a loca
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,55 +23,12 @@ from dsnot_exp.methods.layer_error import expected_error
 from dsnot_exp.methods.patterns import NM, Pattern
 from dsnot_exp.methods.protocols import Initial, Refined
 from dsnot_exp.methods.refine import exchange_kernel
+from dsnot_exp.methods.refine.exchange_gram import Gram
 from dsnot_exp.methods.statistics import InputStatistics
 
 LEAST = 1e-7  # an exchange must lower the loss by this share of the row's energy
 ENTRIES, ENTRIES_GPU = 1 << 22, 1 << 27  # of H's rows that are looked at together
 INF = float("inf")
-
-
-class Gram(Protocol):
-    """A Gram matrix H (in, in), not necessarily stored. matrix: if it is; mean: else H is
-    mean mean^T off its diagonal."""
-
-    @property
-    def matrix(self) -> Tensor | None: ...
-    @property
-    def mean(self) -> Tensor | None: ...
-    @property
-    def diagonal(self) -> Tensor: ...
-
-    def times(self, rows: Tensor) -> Tensor:
-        """`rows: (rows, in)` @ H."""
-
-    def rows(self, columns: Tensor) -> Tensor:
-        """`columns: (...)` -> H's rows (..., in)."""
-
-    def blocks(self, size: int) -> Tensor:
-        """The blocks on the diagonal, (in / size, size, size)."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A Gram matrix in memory."""
-
-    matrix: Tensor
-    mean: None = None
-
-    @property
-    def diagonal(self) -> Tensor:
-        return self.matrix.diagonal()
-
-    def times(self, rows: Tensor) -> Tensor:
-        return rows @ self.matrix
-
-    def rows(self, columns: Tensor) -> Tensor:
-        return self.matrix[columns]
-
-    def blocks(self, size: int) -> Tensor:
-        groups = len(self.matrix) // size
-        cut = self.matrix.view(groups, size, groups, size)
-        return cut.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -96,14 +52,12 @@ class Exchanger:
                 "its outputs on the calibration inputs hold NaN or infinity; try "
                 "model.dtype=float32"
             )
-        if exchange_kernel.available(value):
-            m = self.pattern.m if isinstance(self.pattern, NM) else 0
-            blocks = self.gram.blocks(m) if m else None
-            return exchange_kernel.exchange_rows(
-                self.gram.matrix, self.gram.mean, self.gram.diagonal, blocks, value, gradient,
-                least, mask, self.most, self.pool, m,
-            )  # fmt: skip
-        return self.step_by_step(gradient, least, value, mask)
+        if not exchange_kernel.available(value):
+            return self.step_by_step(gradient, least, value, mask)
+        m = self.pattern.m if isinstance(self.pattern, NM) else 0
+        return exchange_kernel.exchange_rows(
+            self.gram, gradient, least, value, mask, self.most, self.pool, m
+        )
 
     def step_by_step(
         self, gradient: Tensor, least: Tensor, value: Tensor, mask: Tensor
@@ -141,8 +95,8 @@ class Exchanger:
         stopped = (found[0] >= -least).nonzero()[:, 0]
         if few < mask.shape[1] and len(stopped):
             everything = torch.arange(mask.shape[1], device=mask.device)
-            parts = [part[stopped] for part in (remove, grow, value)]
-            whole = self._compared(*parts, everything.expand(len(stopped), -1))
+            out = everything.expand(len(stopped), -1)
+            whole = self._compared(remove[stopped], grow[stopped], value[stopped], out)
             for part, new in zip(found, whole, strict=True):
                 part[stopped] = new
         return found

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods import native
+from dsnot_exp.methods.refine.exchange_gram import Gram
 
 
 class _Task(ctypes.Structure):
@@ -15,7 +16,8 @@ class _Task(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (
-            "gram", "mean", "diagonal", "blocks", "value", "gradient", "least", "mask", "swaps",
+            "gram", "mean", "diagonal", "shared", "blocks", "value", "gradient", "least", "mask",
+            "swaps",
         )),
         *((name, ctypes.c_int64) for name in ("in", "most", "pool", "m")),
     ]  # fmt: skip
@@ -26,18 +28,18 @@ def available(value: Tensor) -> bool:
 
 
 def exchange_rows(
-    gram: Tensor | None, mean: Tensor | None, diagonal: Tensor, blocks: Tensor | None,
-    value: Tensor, gradient: Tensor, least: Tensor, mask: Tensor, most: int, pool: int, m: int,
+    gram: Gram, gradient: Tensor, least: Tensor, value: Tensor, mask: Tensor,
+    most: int, pool: int, m: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """As exchange.Exchanger.step_by_step; `gradient` is overwritten."""
+    """As exchange.Exchanger.step_by_step; `gradient` is overwritten. m: of N:M, else 0."""
     rows, width = value.shape
-    mask, swaps = mask.clone(), torch.zeros(rows, dtype=torch.int64)
-    mask = mask.contiguous()
-    read = [None if part is None else part.contiguous() for part in (gram, mean, diagonal, blocks)]
-    read += [value.contiguous(), gradient, least]
+    found, swaps = mask.contiguous().clone(), torch.zeros(rows, dtype=torch.int64)
+    shared, blocks = (None, gram.blocks(m)) if m else (gram.shared(), None)
+    given = (gram.matrix, gram.mean, gram.diagonal, shared, blocks, value, gradient, least)
+    read = [None if part is None else part.contiguous() for part in given]
     assert all(part is None or part.dtype == torch.float32 for part in read)
-    places = [None if part is None else part.data_ptr() for part in [*read, mask, swaps]]
+    places = [None if part is None else part.data_ptr() for part in [*read, found, swaps]]
     task = _Task(*places, width, most, min(pool, width), m)
     run = native.entry(native.library("exchange"), "exchange_rows", _Task)
     native.over_rows(rows, lambda first, last: run(task, first, last))
-    return mask, swaps
+    return found, swaps

@@ -26,7 +26,8 @@ from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 @dataclass(frozen=True)
 class Independent:
-    """The Gram matrix of inputs whose channels are independent: mean mean^T + diag(var)."""
+    """The Gram matrix of inputs whose channels are independent, mean mean^T + diag(var); see
+    exchange_gram.py."""
 
     mean: Tensor
     var: Tensor
@@ -48,6 +49,10 @@ class Independent:
         found = groups[:, :, None] * groups[:, None, :]
         found.diagonal(dim1=1, dim2=2).copy_(self.diagonal.view(-1, size))
         return found
+
+    def shared(self) -> Tensor:
+        size = self.mean.abs()
+        return size * size.max()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class ExchangeOptions:
     """
 
     max_swaps: int | float | str = 0.25
-    pool: int = 8
+    pool: int = 4
     guard: bool = False
     skip: list[str] = field(default_factory=list)
 

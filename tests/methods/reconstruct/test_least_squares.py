@@ -99,10 +99,10 @@ def test_an_expert_without_statistics_keeps_its_weights(method: Any) -> None:
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_a_solve_that_fails_names_the_remedy(method: Any) -> None:
     weight, statistics = layer(6, 40)
-    assert statistics.gram is not None
-    gram = statistics.gram.clone()
+    assert statistics.unit_gram is not None
+    gram = statistics.unit_gram.clone()
     gram[3, 5] = gram[5, 3] = float("nan")
-    broken = replace(statistics, gram=gram, derived={})
+    broken = replace(statistics, unit_gram=gram)
     mask = torch.ones_like(weight, dtype=torch.bool)
     with pytest.raises(ArithmeticError, match=r"; raise reconstruct\.damping or calib\.samples"):
         method(weight, weight * mask, mask, broken)
