@@ -62,12 +62,6 @@ class Refined:
     swaps: Tensor
 
 
-class Allocator(Protocol):
-    """The names of a model's prunable layers and the model's pattern -> each layer's pattern."""
-
-    def __call__(self, layers: Sequence[str], pattern: Pattern) -> dict[str, Pattern]: ...
-
-
 class Pruner(Protocol):
     """A layer's weight, its input's statistics and a pattern -> an initial mask.
 

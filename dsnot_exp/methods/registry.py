@@ -17,6 +17,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
 from typing import Any
 
+from dsnot_exp.methods.allocate.options import (
+    AlphaOptions,
+    FileOptions,
+    FisherOptions,
+    OWLOptions,
+)
 from dsnot_exp.methods.finetune.options import LoraOptions
 from dsnot_exp.methods.prune.options import (
     ALPSOptions,
@@ -50,7 +56,13 @@ class Ours:
 
 DSNOT = Ours("refine.dsnot.method:DSnoT", DSnoTOptions)
 OURS: dict[str, dict[str, Ours]] = {
-    "allocate": {"uniform": Ours("allocate.uniform:Uniform")},
+    "allocate": {
+        "uniform": Ours("allocate.uniform:Uniform"),
+        "fisher": Ours("allocate.fisher:Fisher", FisherOptions),
+        "owl": Ours("allocate.owl:OWL", OWLOptions),
+        "alpha": Ours("allocate.alpha:Alpha", AlphaOptions),
+        "file": Ours("allocate.file:FromFile", FileOptions),
+    },
     "prune": {
         "magnitude": Ours("prune.magnitude:Magnitude", MagnitudeOptions),
         "wanda": Ours("prune.wanda:Wanda"),

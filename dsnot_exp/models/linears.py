@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -13,6 +12,7 @@ from dsnot_exp.models.matrix import Linear as Linear
 from dsnot_exp.models.matrix import expert_matrices, is_experts
 from dsnot_exp.models.routers import below, routers
 from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.globs import matches as matches
 
 
 def linears(block: nn.Module, dense: Sequence[str] = ()) -> dict[str, Linear]:
@@ -68,12 +68,6 @@ def is_routed(name: str) -> bool:
 def is_adapter(name: str) -> bool:
     """Whether a module or parameter of this name belongs to a LoRA adapter of peft."""
     return any(part.startswith("lora_") for part in name.split("."))
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Whether a glob matches a name inside a block. `mlp` also matches `mlp.up_proj`; `mlp|fc1`
-    matches either."""
-    return any(fnmatch(name, p) or fnmatch(name, f"{p}.*") for p in pattern.split("|"))
 
 
 def kept_dense(members: nn.ModuleList, dense: Sequence[str] = ()) -> dict[str, str]:

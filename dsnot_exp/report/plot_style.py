@@ -19,7 +19,9 @@ STYLE = {
     "lines.linewidth": 1.4,
     "text.parse_math": False, "axes.titlelocation": "left",
 }  # fmt: skip
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c6d31",
+)  # fmt: skip
 Drawn = tuple[str, str, Canvas] | None  # name, caption, figure
 
 

@@ -16,7 +16,9 @@ from dsnot_exp.report.runs import Run, in_order, number
 from dsnot_exp.report.sparsity_plot import sparsity
 
 MOST = {"errors": 3, "costs": 16}
-PHASES = ("load", "calibrate", "prune", "refine", "finetune", "reconstruct", "evaluate")
+PHASES = (
+    "load", "calibrate", "prune", "refine", "finetune", "reconstruct", "evaluate", "allocate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,9 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
 
 
 def sparsity_summary(outcome: Outcome) -> dict[str, Any]:
-    """Zeros / weights: target, achieved, per layer. `of_all_block_weights` divides by the entries
-    of all matrices in the blocks, including dense ones."""
+    """Zeros / weights: target, achieved, per layer, and what each layer was given.
+    `of_all_block_weights` divides by the entries of all matrices in the blocks, including dense
+    ones."""
     total = outcome.block_weights
     counts = {r.layer: (r.zeros, r.weights) for r in outcome.records} or outcome.zeros
     zeros = sum(found for found, _ in counts.values())
@@ -69,6 +70,7 @@ def sparsity_summary(outcome: Outcome) -> dict[str, Any]:
         "achieved": zeros / weights if weights else 0.0,
         "of_all_block_weights": zeros / total if total else 0.0,
         "layers": {layer: found / count for layer, (found, count) in counts.items()},
+        "targets": outcome.targets,
     }
 
 

@@ -19,6 +19,7 @@ class Outcome:
     records, notes, masks_sha256: of the pruned layers; empty or None with prune=none
     zeros: zeros and weights of each layer, counted where nothing was pruned
     choices: of the refinement budget, by block, if it was left to choose
+    targets: the sparsity or N:M that the allocator gave to each layer
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
     failed: tasks that failed, with the error; reused: data sets and tasks whose dense value an
         earlier run measured; reused_stages: stages that an earlier run measured
@@ -44,6 +45,7 @@ class Outcome:
     zeros: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
+    targets: dict[str, float | str] = field(default_factory=dict)
     masks_sha256: str | None = None
     finetuned: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)

@@ -105,7 +105,9 @@ def _log(run: Any, result: dict[str, Any], figure: Path | None) -> None:
     if figure is not None:
         tables["figures/errors"] = wandb.Image(str(figure))
     run.log(tables)
-    overall = {k: v for k, v in result["sparsity"].items() if k != "layers"}  # in a table
+    overall = {
+        k: v for k, v in result["sparsity"].items() if k not in ("layers", "targets")
+    }  # in a table
     rest = {k: v for k, v in result.items() if k != "config"}  # passed to wandb.init
     run.summary.update(summary({**rest, "sparsity": overall}))
 

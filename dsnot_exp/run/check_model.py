@@ -30,6 +30,7 @@ from dsnot_exp.models.linears import (
 )
 from dsnot_exp.models.loading import positions
 from dsnot_exp.models.probe import Layer, probe
+from dsnot_exp.run.check_allocation import known_patterns
 from dsnot_exp.run.check_memory import refuse_too_large
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import say
@@ -73,7 +74,7 @@ def refuse_unprunable_model(plan: Plan, model: nn.Module) -> dict[str, str]:
     name, members = blocks = find_blocks(model, options.blocks)
     if options.streaming == "true":
         refuse_shared_parameters(blocks)
-    wrong = _uncollected(model, blocks, options.dense) if recipe.needs else {}
+    wrong = _uncollected(model, blocks, options.dense) if plan.needs_calibration else {}
     others = [layer for _, layer in wrong]
     refuse_unprunable_blocks(name, dict(members.named_children()), options.dense, others)
     refuse_layers(wrong, options.dense)
@@ -87,7 +88,7 @@ def refuse_unprunable_model(plan: Plan, model: nn.Module) -> dict[str, str]:
         for layer, matrix in layers.items():
             plan.finetuner.refuse(layer, is_expert=matrix.expert is not None)
     refuse_too_large(plan, layers)
-    for layer, pattern in recipe.allocator(list(layers), recipe.pattern).items():
+    for layer, pattern in known_patterns(recipe, list(layers)).items():
         pattern.refuse_width(layers[layer].weight.shape[1], layer)
     _refuse_unmatched("model.dense", options.dense, everything)
     skip = recipe.refiner.skip if recipe.refiner is not None else []

@@ -11,7 +11,10 @@ from typing import Any
 
 import torch
 
-PHASES = ("load", "calibrate", "prune", "refine", "reconstruct", "keep", "finetune", "evaluate")
+PHASES = (
+    "load", "allocate", "calibrate", "prune", "refine", "reconstruct", "keep", "finetune",
+    "evaluate",
+)  # fmt: skip
 
 
 class Clock:

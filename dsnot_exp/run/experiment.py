@@ -15,6 +15,7 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.results.file import MODEL
 from dsnot_exp.results.outcome import Outcome
+from dsnot_exp.run.allocate_stage import allocate_stage
 from dsnot_exp.run.already_sparse import record_of
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.inputs import Inputs
@@ -60,6 +61,7 @@ class Experiment:
         if recipe is None:
             self._copy("dense", "refined")
         else:
+            recipe = self._allocate(model, recipe)
             initializer = recipe.initializer_only()
             if pruned and recipe != initializer and self._evaluate_pruned(model, initializer):
                 del model  # it is sparse now; two models may not fit into memory
@@ -101,6 +103,7 @@ class Experiment:
             zeros=opened.found.zeros if self.sparse is None else {},
             notes=sparse.notes,
             choices=sparse.choices,
+            targets=sparse.targets,
             masks_sha256=None if self.sparse is None else sparse.masks_sha256,
             finetuned=self.finetuned,
             warnings=[*self.inputs.warnings, *opened.warnings],
@@ -114,6 +117,14 @@ class Experiment:
         if self.opened.found.sparse is not None:
             self.suite.before = "sparse already"
         return placed
+
+    def _allocate(self, model: Placed, recipe: Recipe) -> Recipe:
+        """The recipe with each layer's pattern, which needs the dense model."""
+        recipe, reused = allocate_stage(
+            model, recipe, self.plan, self.inputs, self.state, self.clock, self.display
+        )
+        self.reused_stages += ["allocation"] if reused else []
+        return recipe
 
     def _sparsify(self, model: Placed, recipe: Recipe, stage: str) -> Sparsified:
         """Prune and refine the model in place."""

@@ -54,12 +54,16 @@ def run_id(_root_: DictConfig) -> str:
     except DsnotError:
         return refused_name(_root_)
     pattern = plan.config.pattern.replace(":", "of")
-    amount = f"{plan.config.sparsity:g}" if pattern == "unstructured" else pattern
+    amount = pattern
+    if pattern == "unstructured":  # null: allocate=file says it
+        amount = "file" if plan.config.sparsity is None else f"{plan.config.sparsity:g}"
     methods = [plan.config.prune["name"]]
     if plan.recipe is not None:
         methods += [amount, plan.config.refine["name"]]
         if plan.recipe.reconstructs:
             methods += [plan.config.reconstruct["name"]]
+        allocator = plan.config.allocate["name"]
+        methods += [allocator] if allocator not in ("uniform", amount) else []
     if plan.finetuner is not None:
         methods += [plan.config.finetune["name"]]
     return "-".join([_model_name(plan.config.model), *methods, config_hash(plan)[:8]])
@@ -118,7 +122,8 @@ def _without_path(model: ModelConfig) -> dict[str, Any]:
 def _local_names(plan: Plan) -> list[str]:
     evaluation = plan.config.eval
     names = [plan.config.model.path or "", *evaluation.perplexity, *evaluation.tasks]
-    names += [plan.config.calib.dataset] if plan.recipe is not None else []
+    if plan.recipe is not None:
+        names += [plan.config.calib.dataset, plan.config.allocate.get("path") or ""]
     names += [plan.finetuner.dataset] if plan.finetuner is not None else []
     return sorted({name for name in names if name and Path(name).expanduser().exists()})
 

@@ -25,6 +25,7 @@ from dsnot_exp.models.loading import (
 from dsnot_exp.models.open import check_files
 from dsnot_exp.models.report import Report
 from dsnot_exp.models.source import Source, locate
+from dsnot_exp.run.check_allocation import settle_total
 from dsnot_exp.run.check_model import (
     refuse_unprunable_model,
     say_kept_dense,
@@ -85,8 +86,9 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     if plan.recipe is not None:
         model = skeleton(source, config)
         say_kept_dense(refuse_unprunable_model(plan, model))
-        blocks = find_blocks(model, plan.config.model.blocks)[1]
-        block_weights = sum(p.numel() for p in blocks.parameters())
+        blocks = find_blocks(model, plan.config.model.blocks)
+        plan = settle_total(plan, blocks)
+        block_weights = sum(p.numel() for p in blocks[1].parameters())
     checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval
     datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]

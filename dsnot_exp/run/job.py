@@ -17,10 +17,11 @@ from dsnot_exp.results.file import NOTE, finished_with_model, write_result, writ
 from dsnot_exp.results.summary import show_result
 from dsnot_exp.results.wandb_mirror import mirror
 from dsnot_exp.run.experiment import Experiment
-from dsnot_exp.run.fingerprint import code_fingerprint, config_hash, model_fingerprint
+from dsnot_exp.run.fingerprint import config_hash
 from dsnot_exp.run.inputs import Inputs, prepare
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.run.shared import shared_store
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display, say, say_log
 from dsnot_exp.utils.errors import RunError
@@ -92,7 +93,9 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
 
 def dense_store(plan: Plan, source: Source) -> Store:
     """Measurements of dense models, shared by all runs with the same `out`."""
-    return _shared("dense", plan, source, dtype=plan.config.model.dtype, device=plan.device.type)
+    return shared_store(
+        "dense", plan, source, dtype=plan.config.model.dtype, device=plan.device.type
+    )
 
 
 def pruned_store(plan: Plan, inputs: Inputs) -> Store:
@@ -100,7 +103,7 @@ def pruned_store(plan: Plan, inputs: Inputs) -> Store:
     sweep over refiners measures each of them once."""
     if plan.recipe is None or not plan.evaluates_pruned:
         return Store(None)
-    return _shared(
+    return shared_store(
         "pruned",
         plan,
         inputs.source,
@@ -108,10 +111,3 @@ def pruned_store(plan: Plan, inputs: Inputs) -> Store:
         data=inputs.initializer_only().records(),
         processes=plan.ranks.size,
     )
-
-
-def _shared(name: str, plan: Plan, source: Source, **more: Any) -> Store:
-    """The store `name` below `out`. more: what its measurements depend on besides the model's
-    content and the code"""
-    common = {"model": model_fingerprint(source), "code": code_fingerprint(), **more}
-    return Store(Path(plan.config.out) / name, common, plan.config.rerun, plan.ranks)

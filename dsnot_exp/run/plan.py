@@ -17,6 +17,7 @@ from dsnot_exp.run.device import device_of
 from dsnot_exp.run.settle import is_none, settle
 from dsnot_exp.utils.distributed import Ranks, current
 from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.walk.allocation import reads_tokens
 from dsnot_exp.walk.recipe import Recipe
 
 HELD_OUT_SHARE = 16  # one sequence held out per so many samples
@@ -42,7 +43,8 @@ class Plan:
 
     @property
     def needs_calibration(self) -> bool:
-        return self.recipe is not None and bool(self.recipe.needs)
+        recipe = self.recipe
+        return recipe is not None and (bool(recipe.needs) or reads_tokens(recipe.allocator))
 
     @property
     def evaluates_pruned(self) -> bool:

@@ -10,6 +10,7 @@ from dsnot_exp.data.corpora import refuse_unknown
 from dsnot_exp.methods import registry
 from dsnot_exp.methods.notation import pruned_share, read_pattern
 from dsnot_exp.run.build_method import check
+from dsnot_exp.run.check_allocation_options import FILE, check_allocation
 from dsnot_exp.run.check_options import check_options
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import world_size
@@ -30,12 +31,15 @@ def settle(config: Config) -> Config:
     if not dense:
         refuse_unknown("calib.dataset", config.calib.dataset)
     _check_finetuning(config)
+    if not dense:
+        check_allocation(config.allocate, config, amount)
     pattern = config.pattern
+    given_later = config.allocate["name"] == FILE and config.sparsity is None
     if isinstance(amount, tuple):
         pattern, amount = "{}:{}".format(*amount), pruned_share(*amount)
     return replace(
         config,
-        sparsity=0.0 if dense else amount,
+        sparsity=0.0 if dense else None if given_later else amount,
         pattern=pattern,
         # an unquoted `true` in YAML arrives as "True"
         model=replace(config.model, streaming=config.model.streaming.lower()),

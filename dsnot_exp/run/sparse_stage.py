@@ -19,6 +19,7 @@ from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display, say
 from dsnot_exp.utils.distributed import Ranks
+from dsnot_exp.walk.allocation import allocation_hash
 from dsnot_exp.walk.hidden_states import Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.recipe import Recipe
@@ -36,7 +37,7 @@ def sparsify_stage(
     display: Display,
 ) -> Sparsified:
     """Prune and refine the model in place. `stage`: pruned or refined"""
-    journal = _journal(model, stage, recipe, state, clock)
+    journal = _journal(model, recipe, stage, state, clock)
     sparse = sparsify(
         model,
         calibration.ids if calibration is not None else None,
@@ -75,11 +76,11 @@ def _held_out(recipe: Recipe, calibration: Tokens | None) -> Tensor | None:
 
 
 def _journal(
-    model: Placed, stage: str, recipe: Recipe, state: RunState, clock: Clock
+    model: Placed, recipe: Recipe, stage: str, state: RunState, clock: Clock
 ) -> Journal | None:
     """The journal of this stage, or None if the run keeps no state."""
     with clock("load"):
-        journal = state.journal(stage, model, recipe.dense_stream)
+        journal = state.journal(stage, model, recipe.dense_stream, allocation_hash(recipe))
     if journal is not None and journal.finished:
         say(f"resuming at block {journal.finished} of {journal.count} ({stage})")
     return journal

@@ -62,12 +62,18 @@ class RunState:
         if self.ranks.of_first(result is not None and last < result):
             self.clear()
 
-    def journal(self, stage: str, placed: Placed, has_dense: bool = False) -> Journal | None:
+    def journal(
+        self, stage: str, placed: Placed, has_dense: bool = False, allocation: str = ""
+    ) -> Journal | None:
         """Open the journal of a stage and restore its finished blocks into the model. A streamed
-        model always has one: its finished blocks go to disk."""
+        model always has one: its finished blocks go to disk.
+
+        allocation: a hash of what each layer was given; blocks solved under another one do not
+            count
+        """
         if not self.keeps and not isinstance(placed, Streamed):
             return None
-        folder, identity = self.folder / stage, f"{self.identity} {stage}"
+        folder, identity = self.folder / stage, f"{self.identity} {stage} {allocation}"
         tools = self.ranks, say, self.save_clock, has_dense
         journal = Journal(folder, identity, placed, *tools)
         journal.open()

@@ -42,8 +42,13 @@ class ExpertProducts(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in PRODUCTS and len(args) > 1 and args[1].dim() == 2:
-            name = self.names.get(args[1].data_ptr())
-            if name is not None:
-                self.count(name, args[0])
+        name = self.expert(func, args)
+        if name is not None:
+            self.count(name, args[0])
         return func(*args, **(kwargs or {}))
+
+    def expert(self, func: Any, args: tuple[Any, ...]) -> str | None:
+        """The expert with whose weight this call multiplies, if any."""
+        if func in PRODUCTS and len(args) > 1 and args[1].dim() == 2:
+            return self.names.get(args[1].data_ptr())
+        return None

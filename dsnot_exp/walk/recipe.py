@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dsnot_exp.methods.allocate.uniform import Uniform
+from dsnot_exp.methods.allocation import Allocator, Searcher, Surveyor
 from dsnot_exp.methods.patterns import Pattern
-from dsnot_exp.methods.protocols import Allocator, Needs, Pruner, Reconstructor, Refiner
+from dsnot_exp.methods.protocols import Needs, Pruner, Reconstructor, Refiner
 from dsnot_exp.methods.reconstruct.none import Keep
 from dsnot_exp.methods.refine.guard import guards
 from dsnot_exp.methods.statistics import UNCORRECTED, Statistic, Target
@@ -33,7 +34,7 @@ class Recipe:
     pruner: Pruner
     refiner: Refiner | None = None
     reconstructor: Reconstructor = field(default_factory=Keep)
-    allocator: Allocator = field(default_factory=Uniform)
+    allocator: Allocator | Surveyor | Searcher = field(default_factory=Uniform)
     target: Target = UNCORRECTED
     relative_error: str = "sample"
     min_tokens: int = 32

@@ -9,16 +9,18 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.allocation import Allocator
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.walk.allocation import Given, allocated, looks, targets
 from dsnot_exp.walk.hidden_states import AUTO, Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.loop import untimed, walk
@@ -35,6 +37,7 @@ class Sparsified:
 
     notes: by layer, where its method had to do something else
     choices: of the refinement budget, by block, where it was left to choose
+    targets: by layer, the sparsity that it was given, or its N:M
     batch: calibration sequences per forward; None without calibration
     dtype: of the model
     """
@@ -42,6 +45,7 @@ class Sparsified:
     records: list[LayerRecord] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
+    targets: dict[str, float | str] = field(default_factory=dict)
     batch: int | None = None
     dtype: torch.dtype = torch.float32
 
@@ -88,8 +92,14 @@ def sparsify(
     batch_size: sequences per forward; None: about 4096 tokens
     on_block, on_layer, on_note: progress; timed: a context per phase
     """
-    sparse = Sparsified(dtype=placed.model.dtype)
-    solver = BlockSolver(recipe, allocation(placed, recipe), ranks, timed, on_layer, on_note)
+    recipe = allocated(
+        placed, ids, recipe, storage=storage, batch_size=batch_size, on_note=on_note, ranks=ranks
+    )
+    patterns = allocation(placed, recipe)
+    sparse = Sparsified(dtype=placed.model.dtype, targets=targets(patterns))
+    solver = BlockSolver(recipe, patterns, ranks, timed, on_layer, on_note)
+    if isinstance(recipe.allocator, Given):
+        sparse.notes |= recipe.allocator.notes
     for solved in journal.solved if journal is not None else []:
         sparse.add(solved)
 
@@ -109,5 +119,8 @@ def sparsify(
 
 
 def allocation(placed: Placed, recipe: Recipe) -> dict[str, Pattern]:
-    """The pattern of each prunable layer of the model."""
-    return recipe.allocator(list(all_linears(placed.blocks, placed.dense)), recipe.pattern)
+    """The pattern of each prunable layer of the model. The recipe's allocator looks at nothing, or
+    has looked already."""
+    assert not looks(recipe.allocator)
+    allocator = cast(Allocator, recipe.allocator)
+    return allocator(list(all_linears(placed.blocks, placed.dense)), recipe.pattern)
