@@ -28,6 +28,7 @@ from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Needs
 
 BINS = 100  # of the histogram of the logarithms
+ALIKE = 1e-5  # the span of logarithms that differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def hill(weight: Tensor) -> float:
     values = torch.linalg.svdvals(weight.float()).double()
     logarithms = 2 * values[values > values.max() * torch.finfo(torch.float32).eps].log()
     logarithms = logarithms.cpu()  # of the eigenvalues that are not 0
-    if len(logarithms) < 2:
+    if len(logarithms) < 2 or float(logarithms.max() - logarithms.min()) < ALIKE:
         return math.inf
     counts, edges = torch.histogram(logarithms, BINS)
     above = logarithms - edges[counts.argmax()]

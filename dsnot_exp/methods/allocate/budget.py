@@ -24,14 +24,16 @@ def exact(
     """
     own = {layer: sites[layer] for layer in wished}
     total = int(sparsity * sum(site.weights for site in own.values()) + 1e-6)
-    targets = moved(wished, own, total, most)
+    most_of_row = {layer: int(most * site.width + 1e-9) for layer, site in own.items()}
+    caps = {layer: most_of_row[layer] / own[layer].width for layer in own}
+    targets = moved(wished, own, total, caps)
     # Weights per row: rounded down, then up again where most was lost, while the total allows it.
     counts = {layer: int(targets[layer] * site.width + 1e-9) for layer, site in own.items()}
     left = total - sum(counts[layer] * site.rows for layer, site in own.items())
     lost = {layer: targets[layer] * own[layer].width - counts[layer] for layer in own}
     for layer in sorted(own, key=lambda layer: -lost[layer]):
         site = own[layer]
-        if left >= site.rows and counts[layer] + 1 <= most * site.width:
+        if left >= site.rows and counts[layer] < most_of_row[layer]:
             counts[layer] += 1
             left -= site.rows
     found = {layer: Unstructured(share(counts[layer], own[layer])) for layer in own}
@@ -39,13 +41,16 @@ def exact(
 
 
 def moved(
-    wished: Mapping[str, float], sites: Mapping[str, Site], total: float, most: float
+    wished: Mapping[str, float],
+    sites: Mapping[str, Site],
+    total: float,
+    caps: Mapping[str, float],
 ) -> dict[str, float]:
-    """`wished`, all moved by the same amount, within [0, most], so that `total` weights are
-    zero."""
+    """`wished`, all moved by the same amount, between 0 and each layer's cap, so that `total`
+    weights are zero."""
 
     def at(shift: float) -> dict[str, float]:
-        return {layer: min(max(s + shift, 0.0), most) for layer, s in wished.items()}
+        return {layer: min(max(s + shift, 0.0), caps[layer]) for layer, s in wished.items()}
 
     def zeros(shift: float) -> float:
         return sum(s * sites[layer].weights for layer, s in at(shift).items())
