@@ -38,7 +38,7 @@ Curve = np.ndarray  # (quantiles,): the saliency at each
 
 @dataclass(frozen=True)
 class Fisher(FisherOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.GRAM})
+    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED})
 
     @property
     def gradients(self) -> int:

@@ -15,7 +15,7 @@ from dsnot_exp.methods.allocation import Seen, Site
 from dsnot_exp.methods.patterns import Pattern, Unstructured
 from dsnot_exp.methods.statistics import Accumulator, InputStatistics, Statistic
 
-NEEDS = frozenset({Statistic.GRAM, Statistic.NORM})
+NEEDS = frozenset({Statistic.GRAM, Statistic.NORMALISED, Statistic.NORM})
 
 
 def statistics(width: int, seed: int = 0) -> InputStatistics:
