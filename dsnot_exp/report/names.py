@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 NAMES = {
     "dense": "Dense", "magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT",
     "dsnot": "DSnoT", "dsnot_official": "DSnoT (released)", "lora": "LoRA", "owl": "OWL",
-    "ria": "RIA", "alps": "ALPS",
+    "ria": "RIA", "alps": "ALPS", "moments": "moments", "swaps": "swaps", "cg": "CG",
+    "admm": "ADMM", "lstsq": "least squares", "block": "block", "fisher": "fisher",
+    "alpha": "AlphaPruning", "linear": "linear", "search": "search", "file": "file",
 }  # fmt: skip
 
 
 def pretty(method: str) -> str:
-    """Format `wanda+dsnot` as in the papers; leave other labels unchanged."""
-    cycles = re.fullmatch(r"(\S+)(, auto|, \S+ cycles)", method)
-    if cycles is not None:
-        return pretty(cycles[1]) + cycles[2]
-    parts = method.split("+")
+    """Format `wanda+dsnot, 50 cycles` as in the papers: `Wanda + DSnoT, 50 cycles`. Leave other
+    labels unchanged."""
+    methods, comma, more = method.partition(",")
+    parts = methods.split("+")
     known = all(part in NAMES for part in parts)
-    return " + ".join(NAMES[part] for part in parts) if known else method
+    return " + ".join(NAMES[part] for part in parts) + comma + more if known else method

@@ -58,7 +58,7 @@ def _errors(runs: Sequence[Run]) -> Drawn:
     for row, run in zip(axes, shown, strict=True):
         for axis, kind in zip(row, ("relative", "expected"), strict=True):
             _panel(axis, run, kind)
-        row[0].set_title(f"{run.model}, {run.method}, {run.budget}")
+        row[0].set_title(f"{run.model}, {run.variant}, {run.budget}")
     for axis in axes[-1]:
         axis.set_xlabel("layer, in model order")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -113,7 +113,7 @@ def _costs(runs: Sequence[Run]) -> Drawn:
             name = "host memory" if kind == "rss" else "device memory"
             y = [place + offset for place in places]
             axes[0, 1].barh(y, [s / 2**30 for s in size], 0.3, color=colour, label=name)
-    labels = [f"{run.model}  {run.method}  {run.budget}" for run in shown]
+    labels = [f"{run.model}  {run.variant}  {run.budget}" for run in shown]
     alike = Counter(labels)
     names = [run.path.parent.name.rpartition("-")[2] for run in shown]
     labels = [f"{x}  {n}" if alike[x] > 1 else x for x, n in zip(labels, names, strict=True)]

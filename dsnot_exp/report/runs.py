@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dsnot_exp.report.composition import ASSUMED, composition, first, methods
 from dsnot_exp.results.file import NAME, SCHEMA, flatten
 from dsnot_exp.results.stages import already_sparse
 
 MAPPINGS = ("model", "sparsity", "timing_s", "memory", "environment", "failed", "notes")
-DOES_NOTHING = (None, "none", "uniform", "dense")
 VARIANT = "method and cycles"  # an axis
 
 
@@ -38,18 +38,13 @@ class Run:
     def method(self) -> str:
         """The methods applied to the weights, in order, such as `wanda+dsnot`. If there are none:
         `dense`, or what made the model sparse before."""
-        groups = ("prune", "allocate", "refine", "reconstruct", "finetune")
-        names = [self.options.get(f"{group}.name") for group in groups]
-        own = "+".join(str(n) for n in names if n not in DOES_NOTHING)
-        return own or already_sparse(self.result) or "dense"
+        return methods(self.options) or already_sparse(self.result) or "dense"
 
     @property
     def variant(self) -> str:
-        """The method and its cycles, such as `wanda+dsnot, 50 cycles` or `wanda+dsnot, auto`."""
-        cycles = self.options.get("refine.max_cycles")
-        if cycles is None:
-            return self.method
-        return f"{self.method}, {cycles}{' cycles' if number(cycles) is not None else ''}"
+        """The method, its cycles and its target, such as `wanda+dsnot, 50 cycles` or
+        `alps+fisher, target 0.5/0.25`."""
+        return composition(self.options) or self.method
 
     @property
     def budget(self) -> str:
@@ -67,7 +62,7 @@ class Run:
     def axis(self, name: str) -> Any:
         """The run's value on an axis of a table: a property, or any option by its name."""
         if name == "initializer":
-            return self.method.split("+")[0]
+            return first(self.method)
         if name == VARIANT:
             return self.variant
         if name in ("model", "method", "budget", "seqlen"):
@@ -107,7 +102,7 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
         except (OSError, ValueError) as error:
             broken.append(f"{path}: skipped ({' '.join(str(error).split())})")
         else:
-            runs.append(Run(path, result, flatten(result["config"])))
+            runs.append(Run(path, result, ASSUMED | flatten(result["config"])))
     return runs, broken
 
 

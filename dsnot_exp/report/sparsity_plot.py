@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from dsnot_exp.report.composition import first
 from dsnot_exp.report.names import pretty
 from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, logarithmic
 from dsnot_exp.report.runs import Run, in_order, number
@@ -77,7 +78,7 @@ def _further(run: Run, keys: list[str]) -> list[str]:
 
 def _hue(label: str) -> str:
     """Methods with the same initializer share a colour, unless other options split the lines."""
-    return label if "=" in label else label.split("+")[0]
+    return label if "=" in label else first(label)
 
 
 def _tail(name: str) -> str:

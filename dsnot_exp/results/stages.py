@@ -27,6 +27,7 @@ def already_sparse(result: dict[str, Any]) -> str:
     sparse = result["model"].get("sparse")
     if not isinstance(sparse, dict) or not isinstance(sparse.get("sparsity"), int | float):
         return ""
-    methods = [sparse.get(group) for group in ("prune", "refine", "finetune")]
-    name = "+".join(str(method) for method in methods if method not in (None, "none"))
+    groups = ("prune", "allocate", "refine", "reconstruct", "finetune")
+    methods = [sparse.get(group) for group in groups]
+    name = "+".join(str(method) for method in methods if method not in (None, "none", "uniform"))
     return f"{name or 'sparse'} {100 * sparse['sparsity']:.3g} %"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dsnot_exp.report.composition import target
 from dsnot_exp.report.output.formats import csv, latex, markdown
 from dsnot_exp.report.output.page import page
 from dsnot_exp.report.output.provenance import commands, facts, warnings
@@ -29,7 +30,8 @@ def write(
     shown: the runs of the main table, if the other tables vary one option each"""
     said = [*notes, *warnings(runs, broken)]
     text = "\n\n".join([*map(markdown, tables), *(f"Note: {line}" for line in said)])
-    drawn = list(pictures(shown or runs, VARIANT if shown else "method"))
+    by = VARIANT if shown or any(target(run.options) for run in runs) else "method"
+    drawn = list(pictures(shown or runs, by))
     files = {"table.md": text + "\n", "table.tex": latex(tables)}
     for number, table in enumerate(tables, 1):
         files[f"table{f'-{number}' if number > 1 else ''}.csv"] = csv(table)

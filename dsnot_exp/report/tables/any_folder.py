@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dsnot_exp.config import WITHOUT_EFFECT
+from dsnot_exp.report.composition import methods
 from dsnot_exp.report.runs import Run, in_order, number
 from dsnot_exp.report.tables.groups import comparable
 from dsnot_exp.report.tables.published import Published, Where, find
@@ -101,13 +102,11 @@ def _cell(runs: list[Run], name: str) -> Cell:
 
 def _published(run: Run, column: str) -> Published | None:
     name, _, stage = column.rpartition(" ")
-    before = run.method.replace(f"+{run.options.get('refine.name')}", "")
-    methods = {"dense": "dense", "pruned": before, "refined": run.method}
-    if stage not in methods or name not in run.result["metrics"]["perplexity"]:
+    before = methods(run.options, without=("refine", "reconstruct", "finetune"))
+    known = {"dense": "dense", "pruned": before, "refined": run.method}
+    if stage not in known or name not in run.result["metrics"]["perplexity"]:
         return None
-    where = Where(
-        "perplexity", name, run.model, methods[stage], run.budget, run.seqlen, run.options
-    )
+    where = Where("perplexity", name, run.model, known[stage], run.budget, run.seqlen, run.options)
     return find(where)[0]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dsnot_exp.report.composition import composition, first, methods
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables.groups import fits
 from dsnot_exp.report.tables.layouts import Layout
@@ -17,12 +18,21 @@ OTHER_MASK = (
 )
 
 
-def without_refinement(at: dict[str, Any]) -> dict[str, Any]:
-    """The place of the same cell without refinement; the place itself if nothing was refined."""
+def without_refinement(
+    at: dict[str, Any], runs: Sequence[Run], alone: bool = False
+) -> dict[str, Any]:
+    """The place of the same cell without refinement; the place itself if nothing was refined.
+
+    runs: the runs of the cell
+    alone: the place of the initializer alone, without any other method
+    """
     before = dict(at)
     for axis, value in at.items():
-        if axis in ("method", VARIANT):
-            before[axis] = str(value).split("+")[0]
+        if axis in ("method", VARIANT) and alone:
+            before[axis] = first(str(value))
+        elif axis in ("method", VARIANT) and runs:
+            name = composition if axis == VARIANT else methods
+            before[axis] = name(runs[0].options, without=("refine",))
         elif axis.startswith("refine."):
             before[axis] = None
     return before
@@ -79,5 +89,5 @@ def alone(
         same = fits(run, {k: v for k, v in fixed.items() if k != "refine.name"})
         cell = pool([run], measure)
         if run.options.get(layout.rows[0]) is None and same and cell.value is not None:
-            which = f"{run.model}, {run.method}, {run.budget}"
+            which = f"{run.model}, {run.variant}, {run.budget}"
             yield f"Without refinement: {which}: {cell.value:.4g}."

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from dsnot_exp.config import WITHOUT_EFFECT
-from dsnot_exp.report.runs import Run
+from dsnot_exp.report.composition import GROUPS, TARGET
+from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables.layouts import Layout
 
 # Options that may differ within a cell: they affect what is measured, not its value.
@@ -16,8 +17,10 @@ FREE = {
     "model.tasks", "model.max_cycles",
 }  # fmt: skip
 ONLY_ACCURACY = {"eval.limit", "eval.num_fewshot"}
-ABSENT = "absent"  # the value of an option that a run lacks; null is a value
+ABSENT = "absent"  # the value of an option that a run's methods do not have; null is a value
+UNKNOWN = "not recorded"  # of an option that they have in another version
 Key = tuple[Any, ...]
+Owner = tuple[str, str]
 
 
 def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any], list[Run]]]:
@@ -26,8 +29,11 @@ def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any],
     keys = [axis for axis in ("model", "budget") if axis not in layout.axes]
     keys += ["seqlen"] if layout.measure == "perplexity" else []
     free = FREE if layout.measure == "accuracy" else FREE | ONLY_ACCURACY
-    keys += clashing(runs, [*layout.axes, *keys], free)
-    found = [tuple(_value(run, key) for key in keys) for run in runs]
+    keys += [key for key in _hidden(layout.axes) if len({str(run.axis(key)) for run in runs}) > 1]
+    places = [axis for axis in layout.axes if axis != "seed"]  # a row of means pools the seeds
+    keys += clashing(runs, [*places, *keys], free)
+    had = {_owner(run, key) for key in keys for run in runs if key in run.options}
+    found = [tuple(_value(run, key, had) for key in keys) for run in runs]
     whole = [f for f in found if not any(_fits(f, g) and f != g for g in found)]
     for chosen in sorted(set(map(_hashable, whole)), key=str):
         shared = next(f for f in whole if _hashable(f) == chosen)
@@ -35,14 +41,28 @@ def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any],
         yield fixed, [run for run, f in zip(runs, found, strict=True) if _fits(f, shared)]
 
 
+def _hidden(axes: Sequence[str]) -> list[str]:
+    """The parts of a composition that no axis names."""
+    names = ["allocate.name", "reconstruct.name"] if "method" not in axes else []
+    return [] if VARIANT in axes else [*names, *TARGET]
+
+
 def fits(run: Run, fixed: dict[str, Any]) -> bool:
     """Whether a run has these values, but for the options that it lacks."""
     return _fits(tuple(_value(run, key) for key in fixed), tuple(fixed.values()))
 
 
-def _value(run: Run, key: str) -> Any:
+def _value(run: Run, key: str, had: Set[Owner] = frozenset()) -> Any:
+    """had: the options of methods, each with the method, that some run has"""
     value = run.axis(key)
-    return ABSENT if value is None and key not in run.options else value
+    if value is not None or key in run.options:
+        return value
+    return UNKNOWN if key.split(".")[0] in GROUPS and _owner(run, key) in had else ABSENT
+
+
+def _owner(run: Run, key: str) -> Owner:
+    """An option of a method, and the method's name."""
+    return key, str(run.options.get(f"{key.split('.')[0]}.name"))
 
 
 def _fits(part: Key, whole: Key) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dsnot_exp.report.composition import first
 from dsnot_exp.report.runs import VARIANT, Run
 
 MODELS = (
@@ -91,8 +92,8 @@ LAYOUTS = {
 
 
 def _by_initializer(variant: str) -> int:
-    first = variant.split("+")[0]
-    return ("dense", "magnitude", "wanda", "sparsegpt", first).index(first)
+    name = first(variant)
+    return ("dense", "magnitude", "wanda", "sparsegpt", name).index(name)
 
 
 def _real(title: str, rows: str, *columns: str, study: str | None = None) -> Layout:

@@ -10,6 +10,7 @@ from dsnot_exp.report.tables.table import Measured
 
 MEAN = "mean"
 PHASES = ("calibrate", "prune", "refine")
+RARE = ("reconstruct", "allocate")  # shown if a run has spent time in them
 
 
 @dataclass(frozen=True)
@@ -63,4 +64,6 @@ def of_table(measure: str, runs: Sequence[Run]) -> list[list[str]]:
         tasks = names_of("zero_shot", "eval.tasks", runs)
         return [[*tasks, MEAN]] if tasks else [["none"]]
     later = [phase for phase in ("finetune",) if any(phase in r.result["timing_s"] for r in runs)]
-    return [[*PHASES, *later]]
+    times = [run.result["timing_s"] for run in runs]
+    rare = [phase for phase in RARE if any(number(time.get(phase)) for time in times)]
+    return [[*PHASES, *rare, *later]]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from dsnot_exp.report.composition import composition
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.layouts import Layout
 
@@ -27,9 +28,24 @@ def members(layout: Layout, runs: Sequence[Run]) -> list[Run]:
         axes = ["model", *(axis for axis in layout.axes if axis != study)]
         own = {_place(run, axes) for run in near if not plain(run, study)}
         near = [run for run in near if _place(run, axes) in own]
+        near = _beside(study, near) if study.startswith("refine.") else near
     for axis, values in layout.only.items():
         near = [run for run in near if run.axis(axis) in values] or near
     return near
+
+
+def _beside(study: str, runs: Sequence[Run]) -> list[Run]:
+    """The runs that have an option of a refiner, and those that differ in having no refiner."""
+    bases = {_unrefined(run) for run in runs if study in run.options}
+    return [
+        run
+        for run in runs
+        if study in run.options or (run.variant == _unrefined(run) and run.variant in bases)
+    ]
+
+
+def _unrefined(run: Run) -> str:
+    return composition(run.options, without=("refine",))
 
 
 def _usual(key: str, runs: Sequence[Run]) -> set[str]:

@@ -125,7 +125,7 @@ class _Sheet:
 
     def _before(self, at: dict[str, Any], name: str) -> float | None:
         """The value of the same cell without refinement."""
-        before = gains.without_refinement(at)
+        before = gains.without_refinement(at, self._at(at), alone=not self.layout.changes)
         if before == at or self.layout.measure == "seconds":
             return None
         runs = self._at(before)
