@@ -18,15 +18,18 @@ from dsnot_exp.report.runs import Run, load
 from dsnot_exp.report.tables import any_folder, study
 from dsnot_exp.report.tables.layouts import further, named, sort_out
 from dsnot_exp.report.tables.members import members
+from dsnot_exp.report.tables.rank_table import rank_table
+from dsnot_exp.report.tables.ranking import Ranking, beyond, rankings
 from dsnot_exp.report.tables.table import Table
 from dsnot_exp.results.file import NAME
 
 MOST_NAMED = 6
 
 
-def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
-    """The tables, and notes on runs that do not share one table."""
+def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str], list[Ranking]]:
+    """The tables, notes on runs that do not share one table, and the rankings that are tables."""
     groups, tables, notes = sort_out(runs, folder), list[Table](), list[str]()
+    ranked: list[Ranking] = []
     for name in sorted(groups, key=str):
         layout, chosen = named(name), groups[name]
         layouts = [layout, *further(name)] if layout else []
@@ -37,12 +40,15 @@ def build(runs: list[Run], folder: str) -> tuple[list[Table], list[str]]:
         if most > 1:
             whose = f" of {name}" if layout else ""
             notes.append(f"The runs{whose} do not fit in one table; they are split into {most}.")
+        own = list(rankings(chosen)) if layout is None or any(map(beyond, chosen)) else []
         tables += [table for made in split for table in made]
+        tables += [rank_table(name or "", ranking) for ranking in own]
+        ranked += own
     sweeps = sorted({str(run.options.get("sweep")) for run in runs})
     if len(sweeps) > 1:
-        own = " Each layout has its own table." if len(groups) > 1 else ""
-        notes.insert(0, f"Results of several sweeps: {', '.join(sweeps)}.{own}")
-    return tables, notes
+        each = " Each layout has its own table." if len(groups) > 1 else ""
+        notes.insert(0, f"Results of several sweeps: {', '.join(sweeps)}.{each}")
+    return tables, notes, ranked
 
 
 def pictured(runs: list[Run], folder: str) -> list[Run]:
@@ -63,10 +69,10 @@ def main() -> None:
     if not runs:
         print(f"dsnot_exp: {folder}: {_nothing(folder, broken)}", file=sys.stderr)
         sys.exit(1 if broken else 2)
-    tables, notes = build(runs, folder.resolve().name)
+    tables, notes, ranked = build(runs, folder.resolve().name)
     try:
         name, shown = folder.resolve().name, pictured(runs, folder.resolve().name)
-        text, files = write(folder / "report", name, runs, tables, notes, broken, shown)
+        text, files = write(folder / "report", name, runs, tables, notes, broken, shown, ranked)
     except OSError as error:
         reason = f"{error.filename}: cannot be written ({error.strerror})"
         print(f"dsnot_exp: {reason}", file=sys.stderr)

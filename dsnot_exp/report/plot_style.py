@@ -45,11 +45,12 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Canvas
     return figure, axes
 
 
-def logarithmic(axis: Any, values: Sequence[float]) -> None:
-    """Use a log scale with plain tick labels, if all values are positive."""
+def logarithmic(axis: Any, values: Sequence[float], of: str = "y") -> None:
+    """Use a log scale with plain tick labels, if all values are positive. of: `x` or `y`"""
     if min(values) <= 0:
         return
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set(**{f"{of}scale": "log"})
+    ticks = axis.xaxis if of == "x" else axis.yaxis
+    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks.set_minor_formatter(NullFormatter())

@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib
 from matplotlib.ticker import MaxNLocator
 
+from dsnot_exp.report.cost_plot import quality_cost
 from dsnot_exp.report.plot_style import COLOURS, STYLE, Drawn, canvas, file_of, logarithmic
 from dsnot_exp.report.runs import Run, in_order, number
 from dsnot_exp.report.sparsity_plot import sparsity
+from dsnot_exp.report.tables.ranking import Ranking
 
 MOST = {"errors": 3, "costs": 16}
 PHASES = (
@@ -29,9 +31,11 @@ class Picture:
     svg: bytes
 
 
-def pictures(runs: Sequence[Run], by: str = "method") -> Iterator[Picture]:
+def pictures(
+    runs: Sequence[Run], by: str = "method", ranked: Sequence[Ranking] = ()
+) -> Iterator[Picture]:
     """The plots for which these runs have data. by: the axis whose values are lines"""
-    for draw in (partial(sparsity, by=by), _errors, _costs):
+    for draw in (lambda _: quality_cost(ranked), partial(sparsity, by=by), _errors, _costs):
         with matplotlib.rc_context(STYLE):
             found = draw(runs)
             if found is not None:

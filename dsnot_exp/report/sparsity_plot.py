@@ -48,7 +48,9 @@ def sparsity(runs: Sequence[Run], by: str) -> Drawn:
             places = sorted(panel[method])
             means = [sum(panel[method][s]) / len(panel[method][s]) for s in places]
             hue = _hue(method)
-            dash = DASHES[alike[hue].index(method) % len(DASHES)] if "+" in method else "--"
+            dash = (
+                DASHES[alike[hue].index(method) % len(DASHES)] if first(method) != method else "--"
+            )
             colour = COLOURS[hues.index(hue) % len(COLOURS)]
             axis.plot([100 * s for s in places], means, linestyle=dash, marker="o", markersize=3.5,
                       color=colour, label=pretty(method))  # fmt: skip

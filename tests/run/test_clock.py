@@ -29,3 +29,10 @@ def test_a_resumed_run_adds_the_time_of_earlier_processes() -> None:
     third = Clock(CPU)
     third.add_earlier(told)
     assert third.account()["resumed"] == 2
+
+
+def test_the_peak_of_an_earlier_run_of_the_process_does_not_count() -> None:
+    before = Clock(CPU)
+    large = bytearray(2**29)
+    del large
+    assert before.memory()["peak_rss_bytes"] - Clock(CPU).memory()["peak_rss_bytes"] > 2**28

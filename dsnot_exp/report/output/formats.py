@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from typing import Any
 
@@ -57,7 +58,11 @@ def difference(cell: Cell, digits: int | None) -> str:
 def spread(cell: Cell, digits: int | None) -> str:
     if cell.spread is None:
         return ""
-    return f"± {number(cell.spread, digits)}" + (f" (n={cell.n})" if cell.n > 1 else "")
+    error = number(cell.spread, digits)
+    if digits is None and cell.value:  # as many decimals as the value's four figures have
+        places = max(0, 3 - math.floor(math.log10(abs(cell.value))))
+        error = f"{float(f'{cell.spread:.{places}f}'):g}" if places < 9 else error
+    return f"± {error}" + (f" (n={cell.n})" if cell.n > 1 else "")
 
 
 def beside(cell: Cell, digits: int | None) -> str:

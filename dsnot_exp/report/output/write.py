@@ -11,10 +11,11 @@ from dsnot_exp.report.output.page import page
 from dsnot_exp.report.output.provenance import commands, facts, warnings
 from dsnot_exp.report.plots import pictures
 from dsnot_exp.report.runs import VARIANT, Run
+from dsnot_exp.report.tables.ranking import Ranking
 from dsnot_exp.report.tables.table import Table
 from dsnot_exp.utils.files import write_atomically
 
-PICTURES = ("perplexity_sparsity", "layer_errors", "time_memory")
+PICTURES = ("quality_cost", "perplexity_sparsity", "layer_errors", "time_memory")
 
 
 def write(
@@ -25,13 +26,15 @@ def write(
     notes: Sequence[str],
     broken: Sequence[str],
     shown: Sequence[Run] = (),
+    ranked: Sequence[Ranking] = (),
 ) -> tuple[str, list[str]]:
     """Returns Markdown for the terminal and the files' names. Removes an older report's files.
-    shown: the runs of the main table, if the other tables vary one option each"""
+    shown: the runs of the main table, if the other tables vary one option each
+    ranked: the rankings of the tables, for the plot of quality against cost"""
     said = [*notes, *warnings(runs, broken)]
     text = "\n\n".join([*map(markdown, tables), *(f"Note: {line}" for line in said)])
     by = VARIANT if shown or any(target(run.options) for run in runs) else "method"
-    drawn = list(pictures(shown or runs, by))
+    drawn = list(pictures(shown or runs, by, ranked))
     files = {"table.md": text + "\n", "table.tex": latex(tables)}
     for number, table in enumerate(tables, 1):
         files[f"table{f'-{number}' if number > 1 else ''}.csv"] = csv(table)

@@ -13,7 +13,7 @@ from dsnot_exp.report.tables.layouts import Layout
 from dsnot_exp.report.tables.table import Cell, Measured, pool
 
 OTHER_MASK = (
-    "Magnitude compares weights over the whole matrix alone, and within rows before a refiner: "
+    "Magnitude and RIA compare over the whole matrix alone, and within rows before a refiner: "
     "these are two initial masks, and no change is shown."
 )
 
@@ -39,10 +39,12 @@ def without_refinement(
 
 
 def other_mask(run: Run) -> bool:
-    """Whether the same method makes another initial mask once a refiner follows: magnitude compares
-    over the whole matrix alone, and within rows before a refiner."""
+    """Whether the same method makes another initial mask once a refiner follows: magnitude and RIA
+    compare over the whole matrix alone, and within rows before a refiner."""
     options = run.options
-    return options.get("prune.name") == "magnitude" and options.get("prune.scope") == "auto"
+    return (
+        options.get("prune.name") in ("magnitude", "ria") and options.get("prune.scope") == "auto"
+    )
 
 
 def with_change(cell: Cell, before: float | None, lower: bool, shown: bool) -> Cell:

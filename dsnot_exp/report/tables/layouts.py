@@ -103,6 +103,10 @@ def _real(title: str, rows: str, *columns: str, study: str | None = None) -> Lay
 
 
 # `real` has a main table, and a table for each of the options that it varies one at a time.
+LAYOUTS["frontier"] = Layout(
+    "Perplexity", (VARIANT,), ("budget",), order={VARIANT: ("dense",)},
+    sort={VARIANT: _by_initializer, "budget": lambda budget: ":" in budget},
+)  # fmt: skip
 LAYOUTS["real"] = replace(_real("Perplexity", VARIANT, "budget"), order={VARIANT: ("dense",)})
 FURTHER = {
     "real": (

@@ -1,0 +1,44 @@
+"""What a run's composition costs, from the seconds of its phases and its peak memory."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+from dsnot_exp.report.runs import Run, number
+from dsnot_exp.report.tables.table import Cell
+
+APART = ("load", "calibrate", "keep", "evaluate", "total")  # no phases of a method
+
+
+def mean(runs: Sequence[Run], measure: Callable[[Run], float | None]) -> Cell:
+    """A cost: its spread over seeds says more of the machine than of the method."""
+    found = [value for value in map(measure, runs) if value is not None]
+    return Cell(statistics.fmean(found)) if found else Cell(words="not recorded")
+
+
+def forwards(run: Run) -> float | None:
+    return number(run.result["timing_s"].get("calibrate"))
+
+
+def over(run: Run) -> float | None:
+    """Seconds of every phase of the method itself, LoRA's training included."""
+    times = run.result["timing_s"].items()
+    known = [s for phase, v in times if phase not in APART and (s := number(v)) is not None]
+    return sum(known) if known else None
+
+
+def memory(run: Run) -> float | None:
+    sizes = (number(run.result["memory"].get(f"peak_{kind}_bytes")) for kind in ("device", "rss"))
+    return next((size / 2**30 for size in sizes if size), None)
+
+
+def walked_twice(run: Run) -> bool:
+    """Whether the run has measured the pruned stage itself: its seconds include that walk."""
+    stages = run.result["metrics"]["perplexity"].values()
+    refined = any(
+        run.options.get(f"{group}.name") not in (None, "none")
+        for group in ("refine", "reconstruct")
+    )
+    reused = "pruned" in (run.result.get("reused_stages") or [])
+    return refined and not reused and any("pruned" in values for values in stages)
