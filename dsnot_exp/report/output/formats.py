@@ -59,9 +59,8 @@ def spread(cell: Cell, digits: int | None) -> str:
     if cell.spread is None:
         return ""
     error = number(cell.spread, digits)
-    if digits is None and cell.value:  # as many decimals as the value's four figures have
-        places = max(0, 3 - math.floor(math.log10(abs(cell.value))))
-        error = f"{float(f'{cell.spread:.{places}f}'):g}" if places < 9 else error
+    if digits is None and cell.value:  # as many decimals as four figures of the value have
+        error = f"{round(cell.spread, 3 - math.floor(math.log10(abs(cell.value)))):g}"
     return f"± {error}" + (f" (n={cell.n})" if cell.n > 1 else "")
 
 
