@@ -59,7 +59,9 @@ def words_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     found: list[list[str]] = []
     for grid in OmegaConf.select(sweeper, "grids") or [{}]:
         values = {**(sweeper.params or {}), **grid}
-        words = [*(f"{key}={value}" for key, value in values.items()), *typed]
+        replaced = {word.partition("=")[0] for word in typed}
+        kept = [f"{key}={value}" for key, value in values.items() if key not in replaced]
+        words = [*kept, *typed]
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
         found += jobs
     return found

@@ -15,6 +15,7 @@ from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.paths import beside_or_inside
 from dsnot_exp.utils.wanted import accepted, did_you_mean, shown
 
+PRESET = "method"  # a group that is added with +
 FEW = 40  # choices that fit into a line
 # What a switch accepts; OmegaConf alone would read save=2 as true.
 ON_OFF = ("true", "false", "yes", "no", "on", "off", "1", "0")
@@ -26,27 +27,38 @@ def refuse(options: list[Override], sweeps: bool) -> None:
         key, word = option.key_or_group, option.input_line or ""
         if key.startswith("hydra"):
             continue
+        plus = "+" if key == PRESET else ""
         if option.is_delete():
-            raise RequestError(f"{word}: an option cannot be removed; choose a value: {key}=VALUE")
-        if option.package is not None and key in groups():
-            raise RequestError(f"{word}: write {key}=VALUE, without @{option.package}")
+            raise RequestError(
+                f"{word}: an option cannot be removed; choose a value: {plus}{key}=VALUE"
+            )
+        if option.package is not None and key in (*groups(), PRESET):
+            raise RequestError(f"{word}: write {plus}{key}=VALUE, without @{option.package}")
         if key == "sweeps":
             _check_study(option, sweeps)
+        elif key == PRESET:
+            _check_preset(option)
         elif key in groups():
             if option.is_add():
                 raise RequestError(f"{word}: write {word.lstrip('+')}, without +")
-            for value in _values(option):
-                if isinstance(value, list):
-                    raise RequestError(f"{word}: choose one of {', '.join(choices(key))}")
-                if not isinstance(value, str | dict):
-                    raise RequestError(no_choice(key, shown(value), choices(key)))
-                if isinstance(value, str):
-                    refuse_path(key, value)
+            _check_names(option)
         switch = accepted(Config, key) is bool
         if switch and any(str(value).lower() not in ON_OFF for value in _values(option)):
             raise RequestError(f"{word}: expected true or false")
         if option.is_sweep_override() and not sweeps:
             raise RequestError(_several(word, key))
+
+
+def _check_names(option: Override) -> None:
+    """The values of a group are names."""
+    key = option.key_or_group
+    for value in _values(option):
+        if isinstance(value, list):
+            raise RequestError(f"{option.input_line}: choose one of {', '.join(choices(key))}")
+        if not isinstance(value, str | dict):
+            raise RequestError(no_choice(key, shown(value), choices(key)))
+        if isinstance(value, str):
+            refuse_path(key, value)
 
 
 def no_choice(group: str, value: str, known: list[str]) -> str:
@@ -75,7 +87,7 @@ def refuse_path(group: str, value: str) -> None:
 
 def groups() -> list[str]:
     found = [path.name for path in beside_or_inside("conf").iterdir() if path.is_dir()]
-    return sorted({*found, *registry.OURS} - {"hydra"})
+    return sorted({*found, *registry.OURS} - {"hydra", PRESET})
 
 
 def choices(group: str) -> list[str]:
@@ -100,9 +112,16 @@ def _check_study(option: Override, sweeps: bool) -> None:
         raise RequestError(f"{word}: a study has several runs: add -m")
 
 
+def _check_preset(option: Override) -> None:
+    word = option.input_line or ""
+    if not option.is_add():
+        raise RequestError(f"{word}: for a preset write +{word.lstrip('+')}")
+    _check_names(option)
+
+
 def _several(word: str, key: str) -> str:
     value = word.partition("=")[2]
-    if key in groups():
+    if key in (*groups(), PRESET):
         return f"{word}: several values are a sweep: add -m"
     if key == "pattern":
         return f"{word}: write {key}={value.replace(',', ':')}; to sweep over patterns, add -m"

@@ -11,7 +11,7 @@ from dsnot_exp.report.names import pretty
 from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, logarithmic
 from dsnot_exp.report.tables.ranking import Ranking
 
-MARKERS = "osD^vPX*"  # as many as are prime to the colours: every pair occurs
+MARKERS = "osD^vPX*p"  # 9: prime to the number of colours, so that every pair occurs
 MOST = {"panels": 6, "columns": 3, "points": 20}
 WIDE = 8  # a log scale, if the largest value is so many times the smallest
 Point = tuple[str, float, float]  # composition, seconds, quality

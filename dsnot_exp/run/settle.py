@@ -9,6 +9,7 @@ from dsnot_exp.config import Config
 from dsnot_exp.data.corpora import refuse_unknown
 from dsnot_exp.methods import registry
 from dsnot_exp.methods.notation import pruned_share, read_pattern
+from dsnot_exp.run.auto_allocation import settle_allocator
 from dsnot_exp.run.build_method import check
 from dsnot_exp.run.check_allocation_options import FILE, check_allocation
 from dsnot_exp.run.check_options import check_options
@@ -22,6 +23,7 @@ def settle(config: Config) -> Config:
     check_options(config)
     dense = is_none(config.prune)
     amount = read_pattern(config.pattern, config.sparsity)
+    config = replace(config, allocate=settle_allocator(config.allocate, amount))
     # Check them even if the run does not use them, so that a misspelt option always raises.
     for group in ("refine", "allocate", "reconstruct", "prune", "finetune"):
         if group in ("allocate", "reconstruct") or not is_none(getattr(config, group)):
