@@ -36,7 +36,7 @@ def refuse(options: list[Override], sweeps: bool) -> None:
             raise RequestError(f"{word}: write {plus}{key}=VALUE, without @{option.package}")
         if key == "sweeps":
             _check_study(option, sweeps)
-        elif key == PRESET:
+        elif key.split(".")[0] == PRESET:
             _check_preset(option)
         elif key in groups():
             if option.is_add():
@@ -113,7 +113,9 @@ def _check_study(option: Override, sweeps: bool) -> None:
 
 
 def _check_preset(option: Override) -> None:
-    word = option.input_line or ""
+    word, key = option.input_line or "", option.key_or_group
+    if key != PRESET:
+        raise RequestError(f"{key}: no such option; a preset is chosen with +{PRESET}=NAME")
     if not option.is_add():
         raise RequestError(f"{word}: for a preset write +{word.lstrip('+')}")
     _check_names(option)
