@@ -182,3 +182,15 @@ def test_the_papers_studies_have_no_ranking(tmp_path: Path, report: Command) -> 
     assert "Ranking" in report(fill(tmp_path / "b", *paper, ran("alps", 9.0, sweep="table1"))).out
     own = [{**run, "config": {**run["config"], "sweep": "mine"}} for run in paper]
     assert "Ranking at 60 %" in report(fill(tmp_path / "c", *own)).out
+
+
+def test_a_run_that_took_its_allocation_from_another_one_costs_the_same(tmp_path: Path) -> None:
+    runs = [ran("alps", 20.0, 1.0, **FISHER), ran("wanda", 30.0, 2.0, **FISHER), ran("ria", 40.0)]
+    runs += [ran("alps", 20.0, 1.0, seed=1, **FISHER)]
+    runs[0]["timing_s"]["allocate"] = 7.0
+    for run in runs[1:]:
+        run["timing_s"]["allocate"] = 0.0
+    runs[1]["reused_stages"] = ["allocation"]
+    (ranking,) = ranked(tmp_path, *runs)
+    found = {one.name: one.over.value for one in ranking.standings}
+    assert found == {"alps+fisher": (8.5 + 1.5) / 2, "wanda+fisher": 9.5, "ria": 1.5}

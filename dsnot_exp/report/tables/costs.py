@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dsnot_exp.report.runs import Run, number
 from dsnot_exp.report.tables.table import Cell
 
+ALLOCATE = "allocate"  # a phase, and the group of its options
 APART = ("load", "calibrate", "keep", "evaluate", "total")  # no phases of a method
 
 
@@ -19,6 +20,36 @@ def mean(runs: Sequence[Run], measure: Callable[[Run], float | None]) -> Cell:
 
 def forwards(run: Run) -> float | None:
     return number(run.result["timing_s"].get("calibrate"))
+
+
+def with_allocation(runs: Sequence[Run]) -> Callable[[Run], float | None]:
+    """`over`, and for a run that took its allocation from another one the seconds of that one.
+
+    runs: of one model, calibration and sparsity
+    """
+    spent: dict[tuple[str, ...], float] = {}
+    for run in runs:
+        seconds = number(run.result["timing_s"].get(ALLOCATE))
+        if seconds and not _reuses(run):
+            spent.setdefault(_allocation(run), seconds)
+
+    def seconds_of(run: Run) -> float | None:
+        own = over(run)
+        more = spent.get(_allocation(run), 0.0) if _reuses(run) else 0.0
+        return None if own is None else own + more
+
+    return seconds_of
+
+
+def _reuses(run: Run, what: str = "allocation") -> bool:
+    reused = run.result.get("reused_stages")
+    return isinstance(reused, list) and what in reused
+
+
+def _allocation(run: Run) -> tuple[str, ...]:
+    """What an allocation depends on, where all else is the same."""
+    own = [f"{k}={v}" for k, v in run.options.items() if k.split(".")[0] == ALLOCATE]
+    return (str(run.options.get("seed")), *sorted(own))
 
 
 def over(run: Run) -> float | None:
@@ -40,5 +71,4 @@ def walked_twice(run: Run) -> bool:
         run.options.get(f"{group}.name") not in (None, "none")
         for group in ("refine", "reconstruct")
     )
-    reused = "pruned" in (run.result.get("reused_stages") or [])
-    return refined and not reused and any("pruned" in values for values in stages)
+    return refined and not _reuses(run, "pruned") and any("pruned" in values for values in stages)

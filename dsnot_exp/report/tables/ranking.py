@@ -11,7 +11,7 @@ from dsnot_exp.methods.prune.options import SparseGPTOptions
 from dsnot_exp.report.composition import composition, methods, target
 from dsnot_exp.report.runs import Run, in_order
 from dsnot_exp.report.tables.comparison import Setting, by_setting, recipe_of, same_weights
-from dsnot_exp.report.tables.costs import forwards, mean, memory, over, walked_twice
+from dsnot_exp.report.tables.costs import forwards, mean, memory, walked_twice, with_allocation
 from dsnot_exp.report.tables.measures import MEASURES, names_of
 from dsnot_exp.report.tables.table import Cell, Measured, average, pool
 
@@ -106,6 +106,7 @@ def _ranking(setting: Setting, entries: dict[str, list[Run]], dense: Sequence[Ru
     accurate = _first(_accuracy(tasks, run, "dense") for run in [*runs, *beside])
     reference = next((members for members in entries.values() if _plain(members[0])), [])
     gaps = {seed: v - level for seed, v in _by_seed(reference, text).items() if level is not None}
+    over = with_allocation(runs)
     standings = [
         Standing(
             name,
