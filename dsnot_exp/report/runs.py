@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -102,8 +103,17 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
         except (OSError, ValueError) as error:
             broken.append(f"{path}: skipped ({' '.join(str(error).split())})")
         else:
-            runs.append(Run(path, result, ASSUMED | flatten(result["config"])))
+            options = ASSUMED | flatten(result["config"])
+            runs.append(Run(path, result, options | _rules(options, result)))
     return runs, broken
+
+
+def _rules(options: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """What a file of rules says, as an option: a path may hold other rules tomorrow."""
+    if options["allocate.name"] != "file":
+        return {}
+    text = json.dumps(result["sparsity"].get("targets"), sort_keys=True)
+    return {"allocate.rules": hashlib.sha256(text.encode()).hexdigest()[:8]}
 
 
 def _checked(result: Any) -> dict[str, Any]:

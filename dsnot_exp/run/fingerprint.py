@@ -22,7 +22,6 @@ from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import PACKAGE
 
-UNIFORM = "uniform"
 WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # they choose where to compute, not what
 
 
@@ -55,13 +54,12 @@ def run_id(_root_: DictConfig) -> str:
     except DsnotError:
         return refused_name(_root_)
     pattern = plan.config.pattern.replace(":", "of")
+    amount = pattern
     if pattern == "unstructured":  # null: allocate=file says it
-        pattern = "" if plan.config.sparsity is None else f"{plan.config.sparsity:g}"
-    allocator = plan.config.allocate["name"]
-    amounts = [pattern, allocator if allocator != UNIFORM else ""]
+        amount = "file" if plan.config.sparsity is None else f"{plan.config.sparsity:g}"
     methods = [plan.config.prune["name"]]
     if plan.recipe is not None:
-        methods += [*filter(None, amounts), plan.config.refine["name"]]
+        methods += [amount, plan.config.refine["name"]]
         if plan.recipe.reconstructs:
             methods += [plan.config.reconstruct["name"]]
         allocator = plan.config.allocate["name"]

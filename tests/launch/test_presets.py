@@ -59,7 +59,7 @@ def test_a_preset_is_the_same_run_as_its_parts_and_is_recorded() -> None:
     assert parts.config is not None
     assert (preset.identity, preset.folder) == (parts.identity, parts.folder)
     assert (preset.config.method, parts.config.method) == ("best-1", None)
-    assert "alps-0.5-fisher-none" in preset.folder.name
+    assert preset.folder.name.startswith("tinyworld-alps-0.5-none-fisher-")
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,15 @@ def test_no_cell_mixes_two_compositions(
         assert 5.0 * scale not in found  # the mean
 
 
+def test_two_contents_of_a_file_of_rules_are_two_compositions(tmp_path: Path) -> None:
+    options = {"allocate.name": "file", "allocate.path": "rules.yaml"}
+    contents = [composed("wanda", v, seed=s, **options) for s, v in enumerate((3.0, 7.0))]
+    for share, run in zip((0.5, 0.7), contents, strict=True):
+        run["sparsity"]["targets"] = {"a": share}
+    found = list(tables("table1", LAYOUTS["table1"], read(tmp_path, *contents)))
+    assert len(found) == 2
+
+
 def test_every_part_is_in_the_name(tmp_path: Path) -> None:
     full = {
         "allocate.name": "fisher", "reconstruct.name": "cg", "calib.target.alpha": 0.5,
