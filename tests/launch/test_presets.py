@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from dsnot_exp.config import Config
+from dsnot_exp.launch.grids import words_of
 from dsnot_exp.launch.jobs import Job
+from dsnot_exp.methods import registry
 from dsnot_exp.results.file import flatten
-from tests.launch.test_grids import jobs
+from dsnot_exp.run.auto_allocation import settle_allocator
+from tests.launch.test_grids import composed, jobs
 from tests.support.command import Command, toy_arguments
 
 PARTS = ("prune", "allocate", "refine", "reconstruct")
@@ -63,45 +66,51 @@ def test_a_preset_is_the_same_run_as_its_parts_and_is_recorded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("amount", "most", "name"),
     [
-        (["sparsity=0.9"], "fisher"), (["sparsity=0.97"], "uniform"), (["sparsity=0"], "uniform"),
-        (["pattern=4:8"], "uniform"), (["sparsity=0.97", "allocate.most=0.98"], "fisher"),
+        (0.9, 0.95, "fisher"), (0.97, 0.95, "uniform"), (0.97, 0.98, "fisher"),
+        (0.0, 0.95, "uniform"), ((4, 8), 0.95, "uniform"),
     ],
 )  # fmt: skip
-def test_auto_allocates_where_there_is_a_choice(words: list[str], name: str) -> None:
-    (job,) = planned("allocate=auto", "prune=magnitude", "refine=none", *words)
-    assert composition(job)[1] == name
+def test_auto_is_fisher_where_layers_may_differ(
+    amount: float | tuple[int, int], most: float, name: str
+) -> None:
+    options = {**registry.options("allocate", "fisher"), "most": most}
+    found = settle_allocator({"name": "auto", **options}, amount)
+    assert found == ({"name": name, **options} if name == "fisher" else {"name": name})
 
 
-def test_a_wrong_option_of_auto_is_refused_also_where_it_is_uniform() -> None:
-    (job,) = jobs("allocate=auto", "allocate.step=7", "pattern=2:4")
-    assert job.refusal is not None
-    assert "allocate.step=7" in job.refusal
+def test_the_frontier_has_every_composition_at_every_sparsity() -> None:
+    with composed("+sweeps=frontier") as config:
+        found = words_of(config, GlobalHydra.instance().config_loader())
+    varied = ("model=", "calib.samples=", "eval", "+sweeps=")
+    runs = [tuple(w for w in job if not w.startswith(varied)) for job in found]
+    seeds = [run for run in runs if "seed=1" in run or "seed=2" in run]
+    target = ("calib.target.alpha=0.5", "calib.target.beta=0.25")
+    for amount in ("0.5", "0.6", "0.7", "0.8", "2:4", "4:8"):
+        here = [run[1:] for run in runs if run[0] == f"sparsity={amount}" and run not in seeds]
+        assert here == [
+            ("prune=sparsegpt", "refine=none"),
+            ("prune=wanda", "refine=none"),
+            ("prune=alps", "refine=none"),
+            ("prune=wanda", "refine=moments"),
+            ("prune=wanda", "refine=swaps"),
+            ("prune=wanda", "refine=swaps", "reconstruct=cg"),
+            ("prune=sparsegpt", "refine=none", *target),
+            ("prune=alps", "refine=none", *target),
+            ("prune=alps", "refine=none", "allocate=auto"),
+            ("+method=best",),
+            ("+method=best", "reconstruct=block"),
+        ]
+    assert {run[0] for run in seeds} == {"sparsity=0.6"}
+    assert len(seeds) == 6
 
 
-def test_the_frontier_has_every_composition_once() -> None:
-    found = planned("+sweeps=frontier_tiny", "sparsity=0.6,2:4")
-    places = [(job.config.pattern, composition(job)) for job in found if job.config]
-    seeds = Counter(places)
-    unstructured = {names: n for (pattern, names), n in seeds.items() if pattern == "unstructured"}
-    target = (0.5, 0.25)
-    assert unstructured == {
-        ("sparsegpt", "uniform", "none", "none", 0.0, 0.0): 3,
-        ("wanda", "uniform", "none", "none", 0.0, 0.0): 1,
-        ("wanda", "uniform", "moments", "none", 0.0, 0.0): 1,
-        ("wanda", "uniform", "swaps", "none", 0.0, 0.0): 1,
-        ("wanda", "uniform", "swaps", "cg", 0.0, 0.0): 1,
-        ("sparsegpt", "uniform", "none", "none", *target): 1,
-        ("alps", "uniform", "none", "none", 0.0, 0.0): 1,
-        ("alps", "uniform", "none", "none", *target): 1,
-        ("alps", "fisher", "none", "none", 0.0, 0.0): 1,
-        ("alps", "fisher", "none", "none", *target): 3,
-        ("alps", "fisher", "none", "block", *target): 3,
-    }
-    patterned = {names for pattern, names in seeds if pattern == "2:4"}
-    assert {allocator for _, allocator, *_ in patterned} == {"uniform"}
-    assert len({job.identity for job in found}) == len(found)
+def test_a_preset_that_is_typed_takes_the_place_of_a_grids() -> None:
+    with composed("+sweeps=frontier", "+method=fast") as config:
+        found = words_of(config, GlobalHydra.instance().config_loader())
+    presets = {word for job in found for word in job if word.startswith("+method")}
+    assert presets == {"+method=fast"}
 
 
 def test_a_run_records_its_preset(command: Command, tmp_path: Path) -> None:
@@ -123,6 +132,7 @@ def test_a_run_records_its_preset(command: Command, tmp_path: Path) -> None:
         (["+method=3"], r"method=3: choose from best"),
         (["~method"], r"choose a value: \+method=VALUE"),
         (["method.prune=wanda"], r"method\.prune: no such option; .*\+method=NAME"),
+        (["allocate=auto", "pattern=2:4", "allocate.step=7"], r"allocate\.step=7\.0: expected"),
         (["+method=best", "prune=wanda"], r"calib\.target\.alpha=0\.5: no method of this run"),
     ],
 )

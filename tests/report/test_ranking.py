@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from dsnot_exp.report.__main__ import build
 from dsnot_exp.report.runs import load
 from dsnot_exp.report.tables.ranking import NO_PAIR, Ranking, rankings
+from dsnot_exp.report.tables.table import Table
 from tests.report.folders import Report, fill, result
 
 Command = Callable[[Path], Report]
@@ -32,6 +34,12 @@ def ran(method: str, value: float, seconds: float = 1.0, **options: Any) -> dict
 
 def ranked(folder: Path, *results: dict[str, Any]) -> list[Ranking]:
     return list(rankings(load(fill(folder, *results))[0]))
+
+
+def table_of(folder: Path, *results: dict[str, Any]) -> Table | None:
+    """The last table of the report, if it is a ranking."""
+    tables, _, ranks = build(load(fill(folder / "frontier", *results))[0], "frontier")
+    return tables[-1] if ranks else None
 
 
 def places(ranking: Ranking) -> dict[str, float | None]:
@@ -138,17 +146,17 @@ def test_options_that_no_name_tells_are_added_to_it(tmp_path: Path) -> None:
     assert places(ranking)["sparsegpt, prune.damping=0.1"] == 1.5  # the reference has the default
 
 
-def test_without_sparsegpt_or_a_dense_value_there_is_no_ratio(
-    tmp_path: Path, report: Command
-) -> None:
+def test_without_sparsegpt_or_a_dense_value_there_is_no_ratio(tmp_path: Path) -> None:
     moved = ran("sparsegpt", 30.0, **TARGET)
-    made = report(fill(tmp_path / "a" / "frontier", moved, ran("alps", 20.0)))
-    assert list(made.csv("table-2.csv").columns)[:2] == ["perplexity", "forwards (s)"]
+    table = table_of(tmp_path / "a", moved, ran("alps", 20.0))
+    assert table is not None
+    assert table.columns[:2] == ["perplexity", "forwards (s)"]
     runs = [ran("sparsegpt", 30.0), ran("alps", 20.0)]
     for run in runs:
         run["metrics"]["perplexity"]["wikitext2"].pop("dense")
-    made = report(fill(tmp_path / "b" / "frontier", *runs))
-    assert "ratio" not in made.csv("table-2.csv").columns
+    table = table_of(tmp_path / "b", *runs)
+    assert table is not None
+    assert (table.columns[1], table.labels[0]) == ("forwards (s)", ("alps",))
     (ranking,) = ranked(tmp_path / "c", *runs, ran("dense", DENSE))
     assert places(ranking) == {"alps": 0.5, "sparsegpt": 1.0}
 
@@ -158,30 +166,38 @@ def test_a_reference_that_is_no_worse_than_dense_gives_no_ratio(tmp_path: Path) 
     assert {one.ratio.value for one in ranking.standings} == {None}
 
 
-def test_the_zero_shot_mean_stands_beside_it(tmp_path: Path, report: Command) -> None:
+def test_the_zero_shot_mean_stands_beside_it(tmp_path: Path) -> None:
     def scores(value: float) -> dict[str, Any]:
         return {t: {"refined": {"acc": value}, "dense": {"acc": 0.9}} for t in ("boolq", "rte")}
 
     runs = [ran("alps", 20.0, zero_shot=scores(0.6)), ran("wanda", 30.0, zero_shot=scores(0.5))]
-    table = report(fill(tmp_path / "frontier", *runs)).csv("table-2.csv")
-    assert [float(v) for v in table["zero-shot mean"]] == [90.0, 60.0, 50.0]
+    table = table_of(tmp_path, *runs)
+    assert table is not None
+    place = table.columns.index("zero-shot mean")
+    assert [row[place].value for row in table.cells] == [90.0, 60.0, 50.0]
+    assert [row[place].best for row in table.cells] == [False, True, False]
 
 
-def test_a_second_walk_in_the_seconds_is_said(tmp_path: Path, report: Command) -> None:
+def test_a_second_walk_in_the_seconds_is_said(tmp_path: Path) -> None:
     runs = [ran("wanda+dsnot", 20.0), ran("alps", 15.0)]
     runs[0]["metrics"]["perplexity"]["wikitext2"]["pruned"] = 25.0
-    made = report(fill(tmp_path / "one" / "frontier", *runs))
-    assert "Runs that measured the pruned stage too: 1." in made.out
-    runs[0]["reused_stages"] = ["pruned"]
-    assert "pruned stage too" not in report(fill(tmp_path / "two" / "frontier", *runs)).out
+    for reused, said in ([], True), (["pruned"], False):
+        runs[0]["reused_stages"] = reused
+        table = table_of(tmp_path / str(said), *runs)
+        assert table is not None
+        assert any("measured the pruned stage too: 1." in note for note in table.notes) == said
 
 
-def test_the_papers_studies_have_no_ranking(tmp_path: Path, report: Command) -> None:
+def test_the_papers_studies_have_no_ranking(tmp_path: Path) -> None:
+    def titles(folder: str, *results: dict[str, Any]) -> str:
+        found = load(fill(tmp_path / folder, *results))[0]
+        return ", ".join(table.title for table in build(found, folder)[0])
+
     paper = [ran("wanda", 30.0, sweep="table1"), ran("sparsegpt", 20.0, sweep="table1")]
-    assert "Ranking" not in report(fill(tmp_path / "a", *paper)).out
-    assert "Ranking" in report(fill(tmp_path / "b", *paper, ran("alps", 9.0, sweep="table1"))).out
+    assert "Ranking" not in titles("a", *paper)
+    assert "Ranking at 60 %" in titles("b", *paper, ran("alps", 9.0, sweep="table1"))
     own = [{**run, "config": {**run["config"], "sweep": "mine"}} for run in paper]
-    assert "Ranking at 60 %" in report(fill(tmp_path / "c", *own)).out
+    assert "Ranking at 60 %" in titles("c", *own)
 
 
 def test_a_run_that_took_its_allocation_from_another_one_costs_the_same(tmp_path: Path) -> None:
