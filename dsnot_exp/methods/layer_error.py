@@ -90,6 +90,14 @@ def relative_errors(
     return tokens, (first, first if same else energy(dense - sparse[1]) / whole)
 
 
+def token_errors(ours: Tensor, wanted: Tensor) -> Tensor:
+    """|y - y'|^2 / |y|^2 of each token, float32, y being wanted; ours, wanted: (..., hidden) ->
+    (...)"""
+    wanted = wanted.float()
+    size = wanted.square().sum(-1).clamp_min(torch.finfo(torch.float32).tiny)
+    return (ours.float() - wanted).square().sum(-1) / size
+
+
 def outputs(tokens: Tensor, weight: Tensor) -> Tensor:
     """tokens @ weight^T in float32; tokens: (tokens, in), weight: (out, in).
 

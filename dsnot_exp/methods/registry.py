@@ -30,6 +30,7 @@ from dsnot_exp.methods.prune.options import (
     RIAOptions,
     SparseGPTOptions,
 )
+from dsnot_exp.methods.reconstruct.block_options import BlockOptions
 from dsnot_exp.methods.reconstruct.options import ADMMOptions, CGOptions, LeastSquaresOptions
 from dsnot_exp.methods.refine.dsnot.options import DSnoTOptions
 from dsnot_exp.methods.refine.options import MomentsOptions, SwapsOptions
@@ -82,6 +83,7 @@ OURS: dict[str, dict[str, Ours]] = {
         "cg": Ours("reconstruct.cg:ConjugateGradients", CGOptions),
         "admm": Ours("reconstruct.admm:ADMM", ADMMOptions),
         "lstsq": Ours("reconstruct.lstsq:LeastSquares", LeastSquaresOptions),
+        "block": Ours("reconstruct.block:Block", BlockOptions),
     },
     "finetune": {"lora": Ours("finetune.lora:Lora", LoraOptions)},
 }

@@ -28,10 +28,13 @@ class Linear:
     @property
     def weight(self) -> Tensor:
         """(out, in): the parameter itself or a view of it."""
-        weight = self.parameter.data
-        if self.expert is not None:
-            weight = weight[self.expert]
-        return weight.T if self.transposed else weight
+        return self._of(self.parameter.data)
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """(out, in): the gradient of the weight; None after no backward pass."""
+        gradient = self.parameter.grad
+        return None if gradient is None else self._of(gradient)
 
     @property
     def key(self) -> tuple[int, int | None]:
@@ -41,6 +44,10 @@ class Linear:
     def write(self, weight: Tensor) -> None:
         """Copy `weight: (out, in)` into the parameter, in the parameter's dtype."""
         self.weight.copy_(weight)
+
+    def _of(self, whole: Tensor) -> Tensor:
+        part = whole if self.expert is None else whole[self.expert]
+        return part.T if self.transposed else part
 
 
 def is_experts(module: nn.Module) -> bool:

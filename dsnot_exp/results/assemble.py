@@ -42,6 +42,7 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
             **outcome.metrics,
             "reconstruction": [record.reconstruction() for record in outcome.records],
             "max_cycles": [asdict(choice) for choice in outcome.choices],
+            "block_reconstruction": [asdict(fit) for fit in outcome.fits],
         },
         "finetune": outcome.finetuned,
         "data": outcome.data,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dsnot_exp.config import Config
-from dsnot_exp.walk.record import Choice, LayerRecord
+from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Outcome:
     zeros: zeros and weights of each layer, counted where nothing was pruned
     choices: of the refinement budget, by block, if it was left to choose
     targets: the sparsity or N:M that the allocator gave to each layer
+    fits: of the blocks' kept weights, if they were trained
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
     failed: tasks that failed, with the error; reused: data sets and tasks whose dense value an
         earlier run measured; reused_stages: stages that an earlier run measured
@@ -46,6 +47,7 @@ class Outcome:
     notes: dict[str, str] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
     targets: dict[str, float | str] = field(default_factory=dict)
+    fits: list[BlockFit] = field(default_factory=list)
     masks_sha256: str | None = None
     finetuned: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)

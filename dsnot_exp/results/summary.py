@@ -71,6 +71,11 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
         chosen = Counter(choice["chosen"] for choice in choices)
         told = ", ".join(f"{budget} in {count}" for budget, count in chosen.items())
         yield f"cycles    chosen per block, on held-out tokens: {told} of {len(choices)} blocks"
+    if fits := result["metrics"].get("block_reconstruction"):
+        before, after = (
+            sum(fit[f"error_{when}"] for fit in fits) / len(fits) for when in ("before", "after")
+        )
+        yield f"blocks    error on held-out tokens, mean over blocks: {before:.4g} -> {after:.4g}"
     times = result.get("resumed", 0)
     resumed = f" (resumed {times}x; sums over all processes)" if times else ""
     yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + resumed

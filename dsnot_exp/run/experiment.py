@@ -104,6 +104,7 @@ class Experiment:
             notes=sparse.notes,
             choices=sparse.choices,
             targets=sparse.targets,
+            fits=sparse.fits,
             masks_sha256=None if self.sparse is None else sparse.masks_sha256,
             finetuned=self.finetuned,
             warnings=[*self.inputs.warnings, *opened.warnings],

@@ -9,8 +9,10 @@ import torch
 
 from dsnot_exp.config import Config, TargetConfig
 from dsnot_exp.methods import registry
+from dsnot_exp.methods.block_protocols import trains_blocks
 from dsnot_exp.methods.patterns import parse
-from dsnot_exp.methods.protocols import Finetuner, candidates
+from dsnot_exp.methods.protocols import Finetuner
+from dsnot_exp.methods.reconstruct.none import Keep
 from dsnot_exp.methods.statistics import Target
 from dsnot_exp.run.build_method import build
 from dsnot_exp.run.device import device_of
@@ -53,9 +55,9 @@ class Plan:
 
     @property
     def held_out(self) -> int:
-        """Sequences on which the refinement budget is chosen; 0 if it is given."""
+        """Sequences on which refinement budgets or trained weights are chosen; 0 if nothing is."""
         calib = self.config.calib
-        if self.recipe is None or not candidates(self.recipe.refiner):
+        if self.recipe is None or not self.recipe.holds_out:
             return 0
         return calib.held_out or max(1, calib.samples // HELD_OUT_SHARE)
 
@@ -85,11 +87,14 @@ def _recipe(config: Config) -> Recipe | None:
     if is_none(config.prune):
         return None
     target = Target(config.calib.target.alpha, config.calib.target.beta)
+    reconstructor = build("reconstruct", config.reconstruct)
+    of_blocks = trains_blocks(reconstructor)
     recipe = Recipe(
         pattern=parse(config.pattern, config.sparsity),
         pruner=build("prune", config.prune),
         refiner=None if is_none(config.refine) else build("refine", config.refine),
-        reconstructor=build("reconstruct", config.reconstruct),
+        reconstructor=Keep() if of_blocks else reconstructor,
+        block_reconstructor=reconstructor if of_blocks else None,
         allocator=build("allocate", config.allocate),
         target=target,
         relative_error=config.relative_error,

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from dsnot_exp.data.tokens import Tokens
-from dsnot_exp.methods.protocols import candidates
 from dsnot_exp.methods.refine.dsnot import backend
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.models.placement import Placed
@@ -69,8 +68,8 @@ def computed_with(plan: Plan, sparse: Sparsified, eval_batch: int | None) -> dic
 
 
 def _held_out(recipe: Recipe, calibration: Tokens | None) -> Tensor | None:
-    """The sequences to choose a budget on; None where it is given."""
-    if calibration is None or not candidates(recipe.refiner):
+    """The sequences to choose on; None where nothing is chosen."""
+    if calibration is None or not recipe.holds_out:
         return None
     return calibration.held_out
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.layer_error import token_errors
 from dsnot_exp.methods.protocols import Refined, Refiner
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.walk.record import Choice
@@ -82,10 +83,7 @@ def output_error(sparse: Tensor, dense: Tensor, ranks: Ranks) -> float:
     """
     total, tokens = 0.0, 0
     for ours, wanted in zip(sparse, dense, strict=True):
-        wanted = wanted.float()
-        size = wanted.square().sum(-1).clamp_min(torch.finfo(torch.float32).tiny)
-        distance = (ours.float() - wanted).square().sum(-1)
-        total += float((distance / size).sum(dtype=torch.float64))
+        total += float(token_errors(ours, wanted).sum(dtype=torch.float64))
         tokens += len(wanted)
     sums = ranks.gather((total, tokens))
     return sum(part for part, _ in sums) / max(1, sum(count for _, count in sums))

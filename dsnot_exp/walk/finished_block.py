@@ -9,7 +9,7 @@ from pathlib import Path
 import xxhash
 
 from dsnot_exp.utils.files import write_atomically
-from dsnot_exp.walk.record import Choice, LayerRecord
+from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class FinishedBlock:
     records: list[LayerRecord]
     notes: dict[str, str]
     choice: Choice | None
+    fit: BlockFit | None = None
 
     def write(self, path: Path) -> None:
         """Write JSON, preceded by its own digest."""
@@ -38,6 +39,7 @@ class FinishedBlock:
         told = json.loads(text)
         told["records"] = [LayerRecord(**record) for record in told["records"]]
         told["choice"] = None if told["choice"] is None else Choice(**told["choice"])
+        told["fit"] = None if told["fit"] is None else BlockFit(**told["fit"])
         return cls(**told)
 
 

@@ -162,7 +162,7 @@ class Journal:
         }
         kept = write_shard(self._states(index), named)
         entry = FinishedBlock(
-            weights, masks, kept, size, solved.records, solved.notes, solved.choice
+            weights, masks, kept, size, solved.records, solved.notes, solved.choice, solved.fit
         )
         self.on_keep()
         entry.write(self._entry(index))
@@ -176,7 +176,7 @@ class Journal:
             return False
         masks = Shards([self._masks(index)])
         bits = masks.read(masks.entries)
-        self.solved.append(Solved(entry.records, entry.notes, bits, entry.choice))
+        self.solved.append(Solved(entry.records, entry.notes, bits, entry.choice, entry.fit))
         self.placed.restore(index, self._weights(index))
         return True
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from dsnot_exp.methods.allocate.uniform import Uniform
 from dsnot_exp.methods.allocation import Allocator, Searcher, Surveyor
+from dsnot_exp.methods.block_protocols import BlockReconstructor
 from dsnot_exp.methods.patterns import Pattern
-from dsnot_exp.methods.protocols import Needs, Pruner, Reconstructor, Refiner
+from dsnot_exp.methods.protocols import Needs, Pruner, Reconstructor, Refiner, candidates
 from dsnot_exp.methods.reconstruct.none import Keep
 from dsnot_exp.methods.refine.guard import guards
 from dsnot_exp.methods.statistics import UNCORRECTED, Statistic, Target
@@ -23,6 +24,7 @@ MEASURED_WITH: dict[str, Needs] = {
 @dataclass(frozen=True)
 class Recipe:
     """pattern: of the whole model; `allocator` gives each layer its own
+    block_reconstructor: trains the kept weights of each block once its layers are sparse
     target: alpha and beta of the corrected target
     relative_error: measure ||(W - W^)X||^2 / ||WX||^2 on a `sample` of the calibration tokens, on
         all of them (`true`), or not (`false`)
@@ -34,6 +36,7 @@ class Recipe:
     pruner: Pruner
     refiner: Refiner | None = None
     reconstructor: Reconstructor = field(default_factory=Keep)
+    block_reconstructor: BlockReconstructor | None = None
     allocator: Allocator | Surveyor | Searcher = field(default_factory=Uniform)
     target: Target = UNCORRECTED
     relative_error: str = "sample"
@@ -49,7 +52,7 @@ class Recipe:
     def needs(self) -> Needs:
         """The statistics to collect; none where no method needs any."""
         needs = self._needs_of_methods
-        if not needs:
+        if not needs and self.block_reconstructor is None:
             return needs
         if guards(self.refiner) and not self.guards_on_gram:
             needs |= {Statistic.SAMPLE}
@@ -81,7 +84,12 @@ class Recipe:
     @property
     def dense_stream(self) -> bool:
         """Whether the dense model's hidden states are needed beside the sparse model's."""
-        return bool(self._followed)
+        return bool(self._followed) or self.block_reconstructor is not None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether sequences are held out, to choose on."""
+        return bool(candidates(self.refiner)) or self.block_reconstructor is not None
 
     @property
     def rows_independent(self) -> bool:
@@ -90,9 +98,10 @@ class Recipe:
 
     @property
     def reconstructs(self) -> bool:
-        return not isinstance(self.reconstructor, Keep)
+        trains = self.block_reconstructor is not None
+        return trains or not isinstance(self.reconstructor, Keep)
 
     def initializer_only(self) -> Recipe:
         """The recipe of the `pruned` baseline: the initial mask, and no step after it."""
-        alone = replace(self, refiner=None, reconstructor=Keep())
+        alone = replace(self, refiner=None, reconstructor=Keep(), block_reconstructor=None)
         return alone if alone.corrects else replace(alone, target=UNCORRECTED)

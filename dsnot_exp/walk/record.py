@@ -53,6 +53,21 @@ class Choice:
     errors: dict[str, float]
 
 
+@dataclass(frozen=True)
+class BlockFit:
+    """The training of a block's kept weights.
+
+    error_before, error_after: as a Choice's errors, against the dense model's outputs
+    epochs: run; chosen: after which of them the weights were best; 0: they stayed as they were
+    """
+
+    block: str
+    error_before: float
+    error_after: float
+    epochs: int
+    chosen: int
+
+
 @dataclass
 class Solved:
     """What is known about a block's layers once they are sparse; the weights are in the model.
@@ -60,12 +75,14 @@ class Solved:
     notes: by layer, where its method had to do something else
     masks: by the layer's name and shape, eight entries per byte
     choice: of the refinement budget; None if there was none to choose
+    fit: of the block's kept weights; None if they were not trained
     """
 
     records: list[LayerRecord] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     masks: dict[str, Tensor] = field(default_factory=dict)
     choice: Choice | None = None
+    fit: BlockFit | None = None
 
 
 def measure(

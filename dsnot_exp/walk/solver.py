@@ -18,6 +18,7 @@ from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import Linear, is_routed, matches
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.block_training import BlockStage
 from dsnot_exp.walk.choose import choose
 from dsnot_exp.walk.loop import untimed
 from dsnot_exp.walk.recipe import Recipe
@@ -42,27 +43,44 @@ class BlockSolver:
     def __call__(self, view: BlockView) -> Solved:
         solved, statistics = Solved(), view.statistics(self.recipe.needs)
         self._note_uncorrected(view, solved, statistics)
-        to_choose = candidates(self.recipe.refiner)
+        to_choose, trained = candidates(self.recipe.refiner), self._stage(view)
         started: dict[str, LayerSolver] = {}
         for name, linear in view.linears.items():
             layer = LayerSolver(self, solved, name, f"{view.name}.{name}")
             self.on_layer(layer.layer)
             # Popped: a Gram matrix is freed after the last linear that uses it.
-            # Cloned: the candidates are tried in the block itself.
-            weight = linear.weight.clone() if to_choose else linear.weight
+            # Cloned: the candidates are tried in the block itself, and a trained weight is compared
+            # with it.
+            kept = to_choose or trained is not None
+            weight = linear.weight.clone() if kept else linear.weight
             layer.start(weight, statistics.pop(name, None))
             if to_choose:
                 started[name] = layer
             else:
-                self._finish(linear, layer, layer.refine(self.recipe.refiner))
+                self._finish(linear, layer, layer.refine(self.recipe.refiner), trained)
         if started:
             solved.choice, refined = choose(view, started, to_choose, self.timed, self.ranks)
             while started:  # emptied: a layer's Gram matrix is freed with its last linear
                 name = next(iter(started))
-                self._finish(view.linears[name], started.pop(name), refined[name])
+                self._finish(view.linears[name], started.pop(name), refined[name], trained)
+        if trained is not None and trained.layers:
+            self.on_layer(view.name)
+            with self.timed("reconstruct"):
+                solved.fit = trained.run(self.recipe.seed)
+            solved.records = trained.measured_anew(solved.records)
         return solved
 
-    def _finish(self, linear: Linear, layer: LayerSolver, refined: Refined | None) -> None:
+    def _stage(self, view: BlockView) -> BlockStage | None:
+        method, how = self.recipe.block_reconstructor, self.recipe.relative_error
+        return None if method is None else BlockStage(method, view, how, self.ranks)
+
+    def _finish(
+        self,
+        linear: Linear,
+        layer: LayerSolver,
+        refined: Refined | None,
+        trained: BlockStage | None,
+    ) -> None:
         """Reconstruct, write and record a layer."""
         record, sparse, mask = layer.finish(refined)
         if not bool(torch.isfinite(sparse.sum(dtype=torch.float32))):
@@ -71,6 +89,8 @@ class BlockSolver:
         layer.solved.records.append(record)
         bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
         layer.solved.masks[f"{layer.layer}{tuple(mask.shape)}"] = bits
+        if trained is not None:
+            trained.add(linear, mask, layer.weight, layer.statistics, layer.ranks)
 
     def _note_uncorrected(
         self, view: BlockView, solved: Solved, statistics: Mapping[str, InputStatistics]

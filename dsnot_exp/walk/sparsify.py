@@ -21,11 +21,12 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.walk.allocation import Given, allocated, looks, targets
+from dsnot_exp.walk.block_training import micro_batch, per_process
 from dsnot_exp.walk.hidden_states import AUTO, Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.loop import untimed, walk
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.record import Choice, LayerRecord, Solved
+from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord, Solved
 from dsnot_exp.walk.sequences import begin
 from dsnot_exp.walk.solver import BlockSolver
 from dsnot_exp.walk.view import BlockView
@@ -38,6 +39,7 @@ class Sparsified:
     notes: by layer, where its method had to do something else
     choices: of the refinement budget, by block, where it was left to choose
     targets: by layer, the sparsity that it was given, or its N:M
+    fits: of the blocks' kept weights, where they were trained
     batch: calibration sequences per forward; None without calibration
     dtype: of the model
     """
@@ -46,6 +48,7 @@ class Sparsified:
     notes: dict[str, str] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
     targets: dict[str, float | str] = field(default_factory=dict)
+    fits: list[BlockFit] = field(default_factory=list)
     batch: int | None = None
     dtype: torch.dtype = torch.float32
 
@@ -62,6 +65,7 @@ class Sparsified:
         self.records += solved.records
         self.notes |= solved.notes
         self.choices += [solved.choice] if solved.choice is not None else []
+        self.fits += [solved.fit] if solved.fit is not None else []
         for name, mask in solved.masks.items():
             self._masks.update(name.encode())
             self._masks.update(mask.numpy().tobytes())
@@ -86,7 +90,7 @@ def sparsify(
 
     ids: calibration token ids (sequences, tokens); None where no method needs any
     held_out: more of them, which count for no statistic: a budget that the refiner leaves open is
-        chosen on them
+        chosen on them, and the weights of a trained block
     journal: of an interrupted walk; the walk resumes after its last finished block
     storage: of hidden states
     batch_size: sequences per forward; None: about 4096 tokens
@@ -111,6 +115,8 @@ def sparsify(
     if not recipe.needs:  # magnitude alone: no forward
         ids = held_out = None
     size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
+    if recipe.block_reconstructor is not None:
+        size = micro_batch(size, per_process(recipe.block_reconstructor, ranks))
     streams: dict[str, Any] = {"held_out": held_out, "dense_stream": recipe.dense_stream}
     with begin(placed, ids, size, storage, ranks, **streams) as sequences:
         walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)
