@@ -32,6 +32,7 @@ from dsnot_exp.run.check_model import (
     settle_lengths,
 )
 from dsnot_exp.run.plan import Plan
+from dsnot_exp.run.room import refuse_without_room
 from dsnot_exp.run.texts import Texts
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError
@@ -88,6 +89,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         say_kept_dense(refuse_unprunable_model(plan, model))
         blocks = find_blocks(model, plan.config.model.blocks)
         plan = settle_total(plan, blocks)
+        refuse_without_room(plan, blocks[1], weight_dtype(config, plan))
         block_weights = sum(p.numel() for p in blocks[1].parameters())
     checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval

@@ -31,10 +31,10 @@ def fitting(seqlen: int, vocabulary: int, device: torch.device) -> int:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of the device, whoever uses them."""
+    """The bytes of memory that the device has, free or not."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return psutil.virtual_memory().total
+    return int(psutil.virtual_memory().total)
 
 
 def _log_halved(size: int) -> None:

@@ -21,6 +21,8 @@ from dsnot_exp.walk.record import BlockFit, LayerRecord
 from dsnot_exp.walk.sequences import DENSE
 from dsnot_exp.walk.view import BlockView
 
+NO_ROOM = "lower calib.seqlen, use device=cpu, or choose reconstruct=none"
+
 
 @dataclass(frozen=True)
 class Written:
@@ -63,9 +65,14 @@ class BlockStage:
     ) -> None:
         """Keeps of the statistics only what the relative error is measured with."""
         if statistics is not None:
-            gram = statistics.gram if self.how == "true" else None
-            nothing = {"unit_gram": None, "drift": None, "residual_drift": None, "derived": {}}
-            statistics = replace(statistics, gram=gram, **nothing)
+            statistics = replace(
+                statistics,
+                gram=statistics.gram if self.how == "true" else None,
+                unit_gram=None,
+                drift=None,
+                residual_drift=None,
+                derived={},
+            )
         self.layers.append(Written(linear, mask, dense, statistics, ranks))
 
     def run(self, seed: int) -> BlockFit:
@@ -83,6 +90,8 @@ class BlockStage:
                 )
             except ArithmeticError as error:
                 raise RunError(f"{name}: {error}") from error
+            except torch.OutOfMemoryError as error:
+                raise RunError(f"{name}: out of memory in its training; {NO_ROOM}") from error
         return BlockFit(name, fit.before, fit.after, fit.epochs, fit.chosen)
 
     def measured_anew(self, records: Sequence[LayerRecord]) -> list[LayerRecord]:

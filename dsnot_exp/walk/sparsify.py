@@ -21,13 +21,13 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.walk.allocation import Given, allocated, looks, targets
-from dsnot_exp.walk.block_training import micro_batch, per_process
+from dsnot_exp.walk.block_training import NO_ROOM, micro_batch, per_process
 from dsnot_exp.walk.hidden_states import AUTO, Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.loop import untimed, walk
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord, Solved
-from dsnot_exp.walk.sequences import begin
+from dsnot_exp.walk.sequences import REMEDY, begin
 from dsnot_exp.walk.solver import BlockSolver
 from dsnot_exp.walk.view import BlockView
 
@@ -115,10 +115,13 @@ def sparsify(
     if not recipe.needs:  # magnitude alone: no forward
         ids = held_out = None
     size = batch_size or per_forward(ids.shape[1] if ids is not None else 1)
+    remedy = REMEDY
     if recipe.block_reconstructor is not None:
+        assert held_out is not None, "the best weights are chosen on held-out sequences"
+        remedy = NO_ROOM
         size = micro_batch(size, per_process(recipe.block_reconstructor, ranks))
     streams: dict[str, Any] = {"held_out": held_out, "dense_stream": recipe.dense_stream}
-    with begin(placed, ids, size, storage, ranks, **streams) as sequences:
+    with begin(placed, ids, size, storage, ranks, remedy, **streams) as sequences:
         walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)
         sparse.batch = sequences.size or None
     return sparse

@@ -112,7 +112,7 @@ def test_a_plugin_is_a_method_and_its_fields_are_options(install: Install) -> No
 
 def test_a_plugin_belongs_to_its_group(install: Install) -> None:
     install(names=("prune.powered", "reconstruct.other"))
-    assert registry.names("reconstruct") == ["none", "cg", "admm", "lstsq", "other"]
+    assert registry.names("reconstruct") == ["none", "cg", "admm", "lstsq", "block", "other"]
     with pytest.raises(RequestError, match="refine=powered"):
         registry.method("refine", "powered")
 

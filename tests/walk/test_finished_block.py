@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from dsnot_exp.walk.finished_block import FinishedBlock
-from dsnot_exp.walk.record import Choice, LayerRecord
+from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord
 
 RECORDS = [
     LayerRecord("model.layers.0.q_proj", weights=12, zeros=6, expected_before=2.5, swaps=3),
     LayerRecord("model.layers.0.k_proj", weights=18, zeros=9, relative_tokens=128),
 ]
 CHOICE = Choice("model.layers.0", "5", {"0": 0.25, "5": 0.125})
+FIT = BlockFit("model.layers.0", 0.5, 0.25, 4, 3)
 NOTES = {"model.layers.0.k_proj": "fell back"}
-BLOCK = FinishedBlock("11aa", "22bb", "33cc", 4, RECORDS, NOTES, CHOICE)
+BLOCK = FinishedBlock("11aa", "22bb", "33cc", 4, RECORDS, NOTES, CHOICE, FIT)
 
 
 @pytest.fixture
