@@ -47,6 +47,13 @@ def expected_error(weight: Tensor, initial: Initial, statistics: InputStatistics
     return torch.cat(errors)
 
 
+def expected_error_of(dense: Tensor, sparse: Tensor, statistics: InputStatistics) -> Tensor:
+    """e_r of a final weight: (out,), float64; dense, sparse: (out, in)."""
+    slices = row_slices(dense, shared=18)
+    lost = (dense[rows].float() - sparse[rows].float() for rows in slices)
+    return torch.cat([contribution(part, statistics).sum(1, dtype=torch.float64) for part in lost])
+
+
 def bits(chosen: Tensor) -> Tensor:
     """True -> all ones, False -> 0, int32."""
     return chosen.to(torch.int32).neg_()

@@ -60,7 +60,7 @@ def run_id(_root_: DictConfig) -> str:
     methods = [plan.config.prune["name"]]
     if plan.recipe is not None:
         methods += [amount, plan.config.refine["name"]]
-        if plan.recipe.reconstructs:
+        if plan.config.reconstruct["name"] != registry.NONE:
             methods += [plan.config.reconstruct["name"]]
         allocator = plan.config.allocate["name"]
         methods += [allocator] if allocator not in ("uniform", amount) else []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsnot_exp.methods.block_protocols import BlockReconstructor, Loss
-from dsnot_exp.methods.layer_error import relative_errors
+from dsnot_exp.methods.layer_error import expected_error_of, relative_errors
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import Linear
 from dsnot_exp.utils.distributed import Ranks
@@ -36,13 +36,14 @@ class Written:
     ranks: Ranks
 
     def measured_anew(self, record: LayerRecord, how: str) -> LayerRecord:
-        """`record`, with the relative error of the weights that are in the block now."""
-        if self.statistics is None or record.relative_after is None:
+        """`record`, with the errors of the weights that are in the block now."""
+        if self.statistics is None:
             return record
         sparse = self.linear.weight[self.ranks.share(len(self.mask))]
         pair = sparse, sparse
         _, (after, _) = relative_errors(self.dense, pair, self.statistics, how, self.ranks)
-        return replace(record, relative_after=after)
+        rows = self.ranks.concat(expected_error_of(self.dense, sparse, self.statistics))
+        return replace(record, expected_after=float(rows.abs().mean()), relative_after=after)
 
 
 @dataclass

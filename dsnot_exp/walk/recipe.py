@@ -98,8 +98,8 @@ class Recipe:
 
     @property
     def reconstructs(self) -> bool:
-        trains = self.block_reconstructor is not None
-        return trains or not isinstance(self.reconstructor, Keep)
+        """Whether the kept weights of each layer are solved for, under its final mask."""
+        return not isinstance(self.reconstructor, Keep)
 
     def initializer_only(self) -> Recipe:
         """The recipe of the `pruned` baseline: the initial mask, and no step after it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.layer_error import expected_error, relative_errors
+from dsnot_exp.methods.layer_error import expected_error, expected_error_of, relative_errors
 from dsnot_exp.methods.protocols import Initial, Refined
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.utils.distributed import Ranks
@@ -104,8 +104,7 @@ def measure(
     else:
         before, after, swaps = refined.error_before, refined.error_after, refined.swaps
     if moved:
-        final = replace(initial, mask=torch.ones_like(initial.mask), weight=sparse, moved=True)
-        after = expected_error(weight, final, statistics)  # `sparse` is 0 where it is pruned
+        after = expected_error_of(weight, sparse, statistics)
     before, after, swaps = (ranks.concat(part) for part in (before, after, swaps))
     pruned = initial.weight.masked_fill(~initial.mask, 0)
     tokens, relative = relative_errors(weight, (pruned, sparse), statistics, how, ranks)

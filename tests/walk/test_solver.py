@@ -27,9 +27,10 @@ from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.layer_solver import LayerSolver
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import LayerRecord, Solved
-from dsnot_exp.walk.solver import BlockSolver, LayerSolver
+from dsnot_exp.walk.solver import BlockSolver
 from dsnot_exp.walk.view import BlockView
 from tests.support.families import build, tokens
 from tests.support.methods import Idle
@@ -251,7 +252,7 @@ def test_a_starved_expert_is_not_reconstructed() -> None:
     recipe = replace(PLAIN, refiner=DSnoT(), reconstructor=ConjugateGradients())
     block, found = BlockSolver(recipe, {name: HALF}), Solved()
     weight = torch.rand(4, 8)
-    _, sparse, kept = solve(LayerSolver(block, found, name, name), weight, None)
+    _, sparse, kept = solve(block.layer(found, name, name), weight, None)
     assert torch.equal(sparse, weight * kept)
     assert found.notes[name].endswith("pruned by magnitude, not refined or reconstructed")
 
@@ -337,7 +338,7 @@ def test_an_expert_needs_a_number_of_tokens(tokens_seen: int | None, starved: bo
     layer = "model.layers.0.mlp.experts.1.down_proj"
     recipe = replace(PLAIN, refiner=DSnoT(), min_tokens=32)
     block, found = BlockSolver(recipe, {layer: HALF}), Solved()
-    solver = LayerSolver(block, found, "mlp.experts.1.down_proj", layer)
+    solver = block.layer(found, "mlp.experts.1.down_proj", layer)
     ones, weight = torch.ones(8), torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     seen = None
     if tokens_seen is not None:
@@ -356,7 +357,7 @@ def test_a_starved_expert_is_pruned_row_by_row_and_never_refined(refiner: DSnoT 
     name = "mlp.experts.1.down_proj"
     block, found = BlockSolver(replace(PLAIN, refiner=refiner), {name: HALF}), Solved()
     weight = torch.rand(4, 8) + torch.arange(4.0)[:, None]
-    _, _, kept = solve(LayerSolver(block, found, name, name), weight, None)
+    _, _, kept = solve(block.layer(found, name, name), weight, None)
     assert kept.sum(1).tolist() == [4] * 4
     assert ("not refined" in found.notes[name]) == (refiner is not None)
 
@@ -364,14 +365,14 @@ def test_a_starved_expert_is_pruned_row_by_row_and_never_refined(refiner: DSnoT 
 def test_an_expert_is_not_starved_where_no_method_asks_for_tokens() -> None:
     name = "mlp.experts.1.down_proj"
     block, found = BlockSolver(Recipe(HALF, Magnitude()), {name: HALF}), Solved()
-    solve(LayerSolver(block, found, name, name), torch.rand(4, 8), None)
+    solve(block.layer(found, name, name), torch.rand(4, 8), None)
     assert found.notes == {}
 
 
 def test_a_layer_that_is_no_expert_is_never_starved() -> None:
     layer = "model.layers.0.mlp.down_proj"
     found, ones = Solved(), torch.ones(8)
-    solver = LayerSolver(BlockSolver(PLAIN, {layer: HALF}), found, "mlp.down_proj", layer)
+    solver = BlockSolver(PLAIN, {layer: HALF}).layer(found, "mlp.down_proj", layer)
     record, _, _ = solve(solver, torch.rand(4, 8), InputStatistics(1, 1, ones, ones, ones, ones))
     assert record.expected_before is not None
     assert found.notes == {}
@@ -419,7 +420,7 @@ def test_rows_are_shared_out_unless_a_method_looks_at_them_together(
     for recipe, shared in ((independent, True), (change(independent), False)):
         assert recipe.rows_independent == shared
         block = BlockSolver(recipe, {LAYERS[0]: HALF}, ranks=Ranks(1, 2))
-        assert LayerSolver(block, Solved(), "q", LAYERS[0]).ranks.size == (2 if shared else 1)
+        assert block.layer(Solved(), "q", LAYERS[0]).ranks.size == (2 if shared else 1)
 
 
 def test_a_recipe_has_the_defaults_of_the_command_line() -> None:
