@@ -88,7 +88,7 @@ class Refiner(Protocol):
 
     skip: globs of linears, named inside a block, that keep their initial mask
 
-    A refiner may also have `candidates`, see below.
+    A refiner may also have `candidates`, see below, and `guard`, see refine/guard.py.
     """
 
     @property

@@ -70,7 +70,8 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
     if choices := result["metrics"].get("max_cycles"):
         chosen = Counter(choice["chosen"] for choice in choices)
         told = ", ".join(f"{budget} in {count}" for budget, count in chosen.items())
-        yield f"cycles    chosen per block, on held-out tokens: {told} of {len(choices)} blocks"
+        what = "swaps " if "max_swaps" in result["config"].get("refine", {}) else "cycles"
+        yield f"{what}    chosen per block, on held-out tokens: {told} of {len(choices)} blocks"
     if fits := result["metrics"].get("block_reconstruction"):
         before, after = (
             sum(fit[f"error_{when}"] for fit in fits) / len(fits) for when in ("before", "after")

@@ -13,7 +13,7 @@ from torch import Tensor
 from dsnot_exp.methods.patterns import Pattern, check_budget, over
 from dsnot_exp.methods.protocols import Initial, Pruner, Refined, Refiner
 from dsnot_exp.methods.prune.magnitude import Magnitude
-from dsnot_exp.methods.refine.guard import guarded, guards
+from dsnot_exp.methods.refine.guard import guarded
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import is_routed, matches
 from dsnot_exp.utils.distributed import ALONE, Ranks
@@ -134,8 +134,9 @@ class LayerSolver:
         seed = zlib.crc32(f"{self.recipe.seed}:{self.layer}".encode())
         generator = torch.Generator().manual_seed(seed)
         refined = refiner(weight, initial, statistics, self.pattern, generator)
-        if guards(refiner):
-            refined = guarded(refined, weight, initial, statistics, self.recipe.guards_on_gram)
+        by = self.recipe.guarded_with
+        if by is not None:
+            refined = guarded(refined, weight, initial, statistics, by)
         check_budget(initial.mask, refined.mask, self.pattern)
         return refined
 

@@ -10,7 +10,7 @@ from dsnot_exp.methods.block_protocols import BlockReconstructor
 from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Needs, Pruner, Reconstructor, Refiner, candidates
 from dsnot_exp.methods.reconstruct.none import Keep
-from dsnot_exp.methods.refine.guard import guards
+from dsnot_exp.methods.refine.guard import guards, measured_with
 from dsnot_exp.methods.statistics import UNCORRECTED, Statistic, Target
 
 # relative_error -> the statistics it is measured with
@@ -54,8 +54,8 @@ class Recipe:
         needs = self._needs_of_methods
         if not needs and self.block_reconstructor is None:
             return needs
-        if guards(self.refiner) and not self.guards_on_gram:
-            needs |= {Statistic.SAMPLE}
+        if self.guarded_with is not None:
+            needs |= {self.guarded_with}
         needs = (needs | self._followed) - {Statistic.TARGET}
         # Every layer's expected error is recorded, which takes the mean.
         return needs | {Statistic.MEAN} | MEASURED_WITH[self.relative_error]
@@ -65,10 +65,10 @@ class Recipe:
         return frozenset().union(*(method.needs for method in self.methods))
 
     @property
-    def guards_on_gram(self) -> bool:
-        """Whether the refiner's guard measures errors by the Gram matrix that a method needs, or
-        else on the sample. What `relative_error` collects makes no difference."""
-        return Statistic.NORMALISED in self._needs_of_methods
+    def guarded_with(self) -> Statistic | None:
+        """What the refiner's guard measures errors with; None without a guard. It depends on what
+        methods need, and not on what `relative_error` collects."""
+        return measured_with(self._needs_of_methods) if guards(self.refiner) else None
 
     @property
     def corrects(self) -> bool:

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsnot_exp.config import DTYPES, CalibConfig, Config, EvalConfig, ModelConfig
+from dsnot_exp.config import DTYPES, CalibConfig, Config, EvalConfig, ModelConfig, TargetConfig
+from dsnot_exp.methods import registry
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.run.clock import Clock
@@ -32,7 +33,8 @@ from tests.benchmarks.authors import wanda_dsnot
 from tests.benchmarks.models import random_llama, real_model
 from tests.benchmarks.timing import finish, interleaved, machine, table
 
-PHASES = ("calibrate", "prune", "refine")
+PHASES = ("calibrate", "prune", "refine", "reconstruct")
+TARGET = 0.5, 0.25  # alpha and beta
 FLOOR, AUTHORS = "floor", "authors' code, wanda+dsnot"
 
 
@@ -82,16 +84,22 @@ def arguments() -> Any:
 
 
 def configuration(method: str, relative_error: str, options: Any) -> Config:
-    """`method` is a prune, or a prune + a refine."""
-    prune, _, refine = method.partition("+")
-    cycles = {"max_cycles": options.max_cycles} if refine else {}
+    """`method`: a pruner and what follows, joined by +: a refiner, a reconstructor, `target`."""
+    prune, *rest = method.split("+")
+    chosen = {"refine": "none", "reconstruct": "none"}
+    for group in chosen:
+        chosen[group] = next((one for one in rest if one in registry.OURS[group]), "none")
+    refine: dict[str, Any] = {"name": chosen["refine"]}
+    if chosen["refine"].startswith("dsnot"):
+        refine["max_cycles"] = options.max_cycles
+    target = TargetConfig(*TARGET) if "target" in rest else TargetConfig()
     return Config(
         model=ModelConfig(name="random"),
         prune={"name": prune},
-        refine={"name": refine or "none", **cycles},
+        refine=refine,
         allocate={"name": "uniform"},
-        reconstruct={"name": "none"},
-        calib=CalibConfig(samples=options.sequences, seqlen=options.tokens),
+        reconstruct={"name": chosen["reconstruct"]},
+        calib=CalibConfig(samples=options.sequences, seqlen=options.tokens, target=target),
         eval=EvalConfig(name="none"),
         sparsity=options.sparsity,
         relative_error=relative_error,

@@ -14,7 +14,8 @@ CHOICE = ["nosuch", "[]", "''"]
 
 GOOD: dict[str, list[str]] = {
     "prune": ["wanda", "magnitude", "sparsegpt", "ria", "alps"],
-    "refine": ["dsnot", "dsnot_official", "none"],
+    "refine": ["dsnot", "dsnot_official", "swaps", "moments", "none"],
+    "reconstruct": ["none", "cg", "admm", "lstsq"],
     "sparsity": ["0", "0.3", "0.5", "0.625", "0.99", "5e-1", "null"],
     "seed": ["0", "7", "123456789"],
     "calib.samples": ["1", "2", "8"],
@@ -55,6 +56,13 @@ SOFT: dict[str, list[str]] = {
     "refine.variance": ["sequence", "pooled"],
     "refine.used_up": ["run_on", "stop"],
     "refine.skip": ["[]", "[nosuch]"],
+    "refine.guard": ["true", "false", "null"],
+    "refine.max_swaps": ["auto", "0", "3", "0.1", "-1", "1.5", "nan", "many"],
+    "refine.pool": ["1", "4", "999", "0"],
+    "refine.damping": ["0", "0.1", "-1", "inf"],
+    "reconstruct.damping": ["0", "0.1", "-1", "nan"],  # reconstruct=none has no options
+    "reconstruct.steps": ["1", "12", "0"],
+    "reconstruct.rho": ["0.1", "5", "0", "nan"],
     "prune.scope": ["row", "matrix", "auto"],
     "prune.block": ["16", "128", "0", "-1"],
     "calib.bos": ["true"],  # refused for a token file without BOS

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured
-from dsnot_exp.methods.protocols import Initial, Refined
+from dsnot_exp.methods.protocols import Initial, Refined, Refiner
 from dsnot_exp.methods.prune.sparsegpt import SparseGPT
 from dsnot_exp.methods.prune.wanda import Wanda
+from dsnot_exp.methods.reconstruct.cg import ConjugateGradients
 from dsnot_exp.methods.refine.dsnot.method import BUDGETS, DSnoT
+from dsnot_exp.methods.refine.moments import Moments
+from dsnot_exp.methods.refine.options import BUDGETS as SWAPS
+from dsnot_exp.methods.refine.swaps import Swaps
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed, place
@@ -90,6 +94,20 @@ def output(model: Placed) -> Tensor:
         model.model(input_ids=HELD_OUT)
     handle.remove()
     return seen[0]
+
+
+@pytest.mark.parametrize("refiner", [Moments(), Swaps(max_swaps="auto")], ids=["moments", "swaps"])
+def test_swaps_are_chosen_and_the_kept_weights_reconstructed_after(refiner: Refiner) -> None:
+    recipe, model, plain = Recipe(HALF, Wanda(), refiner), placed(), placed()
+    found = chosen(replace(recipe, reconstructor=ConjugateGradients()), model)
+    assert [list(c.errors) for c in found.choices] == [[str(b) for b in SWAPS]] * 2
+    alone = chosen(recipe, plain)
+    assert found.choices[0] == alone.choices[0]  # made before the kept weights move
+    for ours, theirs in zip(found.records[:7], alone.records[:7], strict=True):
+        assert ours.relative_before == theirs.relative_before
+        assert ours.relative_after < theirs.relative_after
+        assert ours.swaps == theirs.swaps
+        assert (ours.zeros, ours.weights) == (theirs.zeros, theirs.weights)
 
 
 def test_held_out_sequences_count_for_no_statistic() -> None:

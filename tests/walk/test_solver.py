@@ -20,7 +20,10 @@ from dsnot_exp.methods.prune.sparsegpt import SparseGPT
 from dsnot_exp.methods.prune.wanda import Wanda
 from dsnot_exp.methods.reconstruct.cg import ConjugateGradients
 from dsnot_exp.methods.reconstruct.lstsq import LeastSquares
+from dsnot_exp.methods.reconstruct.none import Keep
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
+from dsnot_exp.methods.refine.moments import Moments
+from dsnot_exp.methods.refine.swaps import Swaps
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import all_linears
@@ -247,6 +250,19 @@ def test_the_record_of_a_reconstructed_layer_is_that_of_its_final_weights(
         assert one.swaps == before.swaps
 
 
+@pytest.mark.parametrize("refiner", [Swaps(), None], ids=["refine", "reconstruct"])
+def test_a_solve_that_fails_names_the_layer(refiner: Swaps | None) -> None:
+    name = "mlp.down_proj"
+    reconstructor = ConjugateGradients() if refiner is None else Keep()
+    recipe = replace(PLAIN, refiner=refiner, reconstructor=reconstructor)
+    found, ones, gram = Solved(), torch.ones(8), torch.eye(8)
+    gram[2, 3] = float("nan")
+    seen = InputStatistics(1, 99, ones, ones, ones, ones, unit_gram=gram, unit=ones)
+    with pytest.raises(RunError, match=rf"^{name}: its .* NaN or infinity; (raise|try) "):
+        solve(LayerSolver(BlockSolver(recipe, {name: HALF}), found, name, name), torch.rand(4, 8),
+              seen)  # fmt: skip
+
+
 def test_a_starved_expert_is_not_reconstructed() -> None:
     name = "mlp.experts.1.down_proj"
     recipe = replace(PLAIN, refiner=DSnoT(), reconstructor=ConjugateGradients())
@@ -396,6 +412,29 @@ def test_a_recipe_collects_what_its_methods_and_its_record_need(
     refining = replace(recipe, pruner=Magnitude(), refiner=DSnoT())
     assert refining.needs == {Statistic.NORM, Statistic.MEAN, Statistic.VAR} | more
     assert replace(recipe, pruner=SparseGPT()).needs == recipe.needs | {Statistic.GRAM}
+
+
+@pytest.mark.parametrize("refiner", [DSnoT(guard=True), Swaps(guard=True), Moments(max_swaps=9)])
+def test_the_guard_depends_on_what_methods_need_alone(refiner: Any) -> None:
+    recipe = replace(PLAIN, refiner=refiner)
+    gram, raw, sample = Statistic.NORMALISED, Statistic.GRAM, Statistic.SAMPLE
+    assert recipe.guarded_with == (gram if isinstance(refiner, Swaps) else sample)
+    assert recipe.guarded_with in replace(recipe, relative_error="false").needs
+    assert replace(recipe, pruner=SparseGPT()).guarded_with in (raw, gram)
+    assert replace(recipe, reconstructor=ConjugateGradients()).guarded_with == gram
+    found = [solved(replace(recipe, relative_error=how))[0] for how in ("sample", "true", "false")]
+    assert not differing(found[0], found[1])
+    assert not differing(found[0], found[2])
+    unguarded = solved(replace(recipe, refiner=replace(refiner, guard=False)))[0]
+    assert bool(differing(found[0], unguarded)) == (not isinstance(refiner, Swaps))
+
+
+@pytest.mark.parametrize("refiner", [None, DSnoT(), Moments(max_swaps=2), Swaps()], ids=str)
+@pytest.mark.parametrize("pattern", [HALF, NM(2, 4)], ids=str)
+def test_budgets_are_kept_to_the_weight(refiner: Any, pattern: Pattern) -> None:
+    recipe = Recipe(pattern, Wanda(), refiner, LeastSquares())
+    (found,) = solved(recipe)
+    assert all(record.zeros == record.weights // 2 for record in found.records)
 
 
 def together(method: Any) -> Any:

@@ -10,7 +10,7 @@ typedef struct {
     const float *gram;      /* H, (in, in); NULL: mean mean^T off the diagonal */
     const float *mean;      /* (in,), if gram is NULL */
     const float *diagonal;  /* of H, (in,) */
-    const float *shared;    /* the largest |H_pk| of each column p with another one, (in,) */
+    const float *shared, *reach;  /* |H_pk| is at most shared_p reach_k, (in,) each */
     const float *blocks;    /* N:M: H within the groups, (in, m) */
     const float *value;     /* v, (out, in) */
     float *gradient;        /* g, (out, in) */
@@ -134,7 +134,7 @@ static void choose_cheapest(Row *r) {
     }
 }
 
-/* All kept weights, but for those that cannot be better: |H_pu| is at most shared_p. */
+/* All kept weights, but for those that cannot be better. */
 static void compare_all(Row *r, Exchange *best) {
     const int64_t in = r->task->in;
     const float least = best->change;
@@ -142,7 +142,8 @@ static void compare_all(Row *r, Exchange *best) {
     for (int64_t u = 0; u < in; u++) {
         if (r->mask[u]) continue;
         cheapest = r->grow[u] < cheapest ? r->grow[u] : cheapest;
-        largest = fabsf(r->v[u]) > largest ? fabsf(r->v[u]) : largest;
+        const float reached = fabsf(r->v[u]) * r->task->reach[u];
+        largest = reached > largest ? reached : largest;
     }
     r->best.found = 0;
     for (int64_t p = 0; p < in; p++) {

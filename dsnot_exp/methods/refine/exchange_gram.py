@@ -26,5 +26,5 @@ class Gram(Protocol):
     def blocks(self, size: int) -> Tensor:
         """The blocks on the diagonal, (in / size, size, size)."""
 
-    def shared(self) -> Tensor:
-        """For each column p an upper bound of |H_pk| over the other columns k, (in,)."""
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """a and b, (in,) each: |H_pk| is at most a_p b_k for any two columns p and k."""

@@ -16,8 +16,8 @@ class _Task(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (
-            "gram", "mean", "diagonal", "shared", "blocks", "value", "gradient", "least", "mask",
-            "swaps",
+            "gram", "mean", "diagonal", "shared", "reach", "blocks", "value", "gradient", "least",
+            "mask", "swaps",
         )),
         *((name, ctypes.c_int64) for name in ("in", "most", "pool", "m")),
     ]  # fmt: skip
@@ -34,8 +34,8 @@ def exchange_rows(
     """As exchange.Exchanger.step_by_step; `gradient` is overwritten. m: of N:M, else 0."""
     rows, width = value.shape
     found, swaps = mask.contiguous().clone(), torch.zeros(rows, dtype=torch.int64)
-    shared, blocks = (None, gram.blocks(m)) if m else (gram.shared(), None)
-    given = (gram.matrix, gram.mean, gram.diagonal, shared, blocks, value, gradient, least)
+    bounds, blocks = ((None, None), gram.blocks(m)) if m else (gram.bounds(), None)
+    given = (gram.matrix, gram.mean, gram.diagonal, *bounds, blocks, value, gradient, least)
     read = [None if part is None else part.contiguous() for part in given]
     assert all(part is None or part.dtype == torch.float32 for part in read)
     places = [None if part is None else part.data_ptr() for part in [*read, found, swaps]]

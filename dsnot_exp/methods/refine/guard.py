@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.gram import product
-from dsnot_exp.methods.normal_equations import error_change, right_side, shared
-from dsnot_exp.methods.protocols import Initial, Refined
-from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.methods.normal_equations import correction, shared
+from dsnot_exp.methods.protocols import Initial, Needs, Refined
+from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 
 def guards(refiner: Any) -> bool:
@@ -18,27 +18,35 @@ def guards(refiner: Any) -> bool:
     return bool(getattr(refiner, "guard", False))
 
 
+def measured_with(needs: Needs) -> Statistic:
+    """What the guard measures errors with, where methods need `needs`: a Gram matrix if they need
+    one, which holds all tokens; else the sample of the tokens."""
+    grams = (Statistic.NORMALISED, Statistic.GRAM)
+    return next((gram for gram in grams if gram in needs), Statistic.SAMPLE)
+
+
 def guarded(
     refined: Refined,
     weight: Tensor,
     initial: Initial,
     statistics: InputStatistics,
-    on_gram: bool,
+    measure: Statistic,
 ) -> Refined:
-    """`refined` with the initial mask in every row whose measured error did not fall.
-
-    on_gram: measure it on all tokens by their Gram matrix, towards the target that the methods
-        have; else towards the dense outputs on the sample of the tokens
-    """
+    """`refined` with the initial mask in every row whose measured error did not fall. With a Gram
+    matrix it is the error towards the target that the methods have; measure: see measured_with."""
     value = initial.present(weight)
-    before, after = (value.masked_fill(~mask, 0) for mask in (initial.mask, refined.mask))
-    if on_gram:
-        problem = shared(statistics, 0.0)
-        dense, *both = (problem.scaled(part) for part in (weight, before, after))
-        change = error_change(problem, right_side(problem, weight, statistics), dense, *both)
-    else:
+    before, after = (value.masked_fill(~mask, 0).float() for mask in (initial.mask, refined.mask))
+    step, both = after - before, after + before - 2 * weight.float()
+    # The error's change is s H (w1 + w2 - 2 w)^T, with the step s from w1 to w2.
+    if measure is Statistic.SAMPLE:
         assert statistics.sample is not None, "the guard needs a Gram matrix or a sample"
-        change = _on_sample(statistics.sample, weight, before, after)
+        sample = statistics.sample.float()
+        change = product(sample, step.T).mul_(product(sample, both.T)).sum(0)
+    else:
+        slope, pull = _times_gram(both, statistics, measure), correction(weight, statistics)
+        if pull is not None:
+            slope.sub_(pull, alpha=2)
+        change = slope.mul_(step).sum(1)
     better = change < 0
     return Refined(
         torch.where(better[:, None], refined.mask, initial.mask),
@@ -48,9 +56,10 @@ def guarded(
     )
 
 
-def _on_sample(sample: Tensor, weight: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """By how much ||(w - w^)X||^2 of each row changes, (rows,): the sum over the tokens X of a
-    product, of the outputs of after - before and of before + after - 2 w."""
-    step, both = after.float() - before.float(), after.float() + before.float() - 2 * weight.float()
-    outputs = product(sample.float(), step.T)  # (tokens, rows)
-    return outputs.mul_(product(sample.float(), both.T)).sum(0)
+def _times_gram(rows: Tensor, statistics: InputStatistics, measure: Statistic) -> Tensor:
+    """`rows: (rows, in)` @ H, in float32."""
+    if measure is Statistic.GRAM:
+        assert statistics.gram is not None
+        return rows @ statistics.gram
+    problem = shared(statistics, 0.0)
+    return (problem.scaled(rows) @ problem.gram).mul_(problem.scale)

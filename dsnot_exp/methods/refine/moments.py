@@ -50,9 +50,8 @@ class Independent:
         found.diagonal(dim1=1, dim2=2).copy_(self.diagonal.view(-1, size))
         return found
 
-    def shared(self) -> Tensor:
-        size = self.mean.abs()
-        return size * size.max()
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        return self.mean.abs(), self.mean.abs()
 
 
 @dataclass(frozen=True)

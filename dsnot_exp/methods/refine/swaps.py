@@ -45,13 +45,13 @@ class Stored:
         cut = self.matrix.view(groups, size, groups, size)
         return cut.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
 
-    def shared(self) -> Tensor:
+    def bounds(self) -> tuple[Tensor, Tensor]:
         largest = []
         for first in range(0, len(self.matrix), ROWS):
             others = self.matrix[first : first + ROWS].abs()
             others.diagonal(first).zero_()
             largest.append(others.amax(1))
-        return torch.cat(largest)
+        return torch.cat(largest), torch.ones_like(self.diagonal)
 
 
 @dataclass(frozen=True)
