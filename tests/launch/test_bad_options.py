@@ -41,7 +41,7 @@ BAD = [
     (["eval.num_fewshot=-1"], r"eval\.num_fewshot=-1"),
     (["device=tpu"], r"device=tpu"),
     (["wandb.mode=on"], r"wandb\.mode=on"),
-    (["refine=false"], r"refine=false: choose from dsnot, dsnot_official, swaps, moments, none"),
+    (["refine=false"], r"refine=false: choose from dsnot, dsnot_official, moments, none, swaps"),
     (["prune=null"], r"prune=null: choose from alps, magnitude"),
     (["prune=[wanda,magnitude]"], r"prune=\[wanda,magnitude\]: choose one of alps, magnitude"),
     (["calib=8"], r"calib=8: choose from c4"),
