@@ -7,7 +7,7 @@ allocations by what the model makes of calibration tokens under them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,21 +71,11 @@ class Surveyor(Protocol):
         """Each layer's pattern. A layer without calibration tokens is in `sites` alone."""
 
 
-class Searcher(Protocol):
-    """samples: calibration sequences on which allocations are compared"""
+class Distance(Protocol):
+    """How far the predictions of the model under an allocation are from those of the dense one, the
+    same in every process. sequences: look at the first of them only"""
 
-    @property
-    def samples(self) -> int: ...
-
-    def search(
-        self,
-        sites: Mapping[str, Site],
-        pattern: Pattern,
-        distance: Callable[[Mapping[str, Pattern]], float],
-        memory: Memory,
-    ) -> dict[str, Pattern]:
-        """Each layer's pattern. `distance`: how far the model under an allocation is from the
-        dense one; `memory` survives an interruption."""
+    def __call__(self, patterns: Mapping[str, Pattern], sequences: int | None = None) -> float: ...
 
 
 class Memory(Protocol):
@@ -95,3 +85,27 @@ class Memory(Protocol):
         """What was kept last; None at the start."""
 
     def keep(self, state: Any) -> None: ...
+
+
+class Searcher(Protocol):
+    """samples: calibration sequences on which allocations are compared
+    pruner: how the model is pruned to compare them, the name of a pruner
+    steps: how often it keeps its state
+    """
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def pruner(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+
+    def search(
+        self,
+        sites: Mapping[str, Site],
+        pattern: Pattern,
+        distance: Distance,
+        memory: Memory,
+        seed: int,
+    ) -> dict[str, Pattern]:
+        """Each layer's pattern."""

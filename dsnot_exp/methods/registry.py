@@ -21,7 +21,9 @@ from dsnot_exp.methods.allocate.options import (
     AlphaOptions,
     FileOptions,
     FisherOptions,
+    LinearOptions,
     OWLOptions,
+    SearchOptions,
 )
 from dsnot_exp.methods.finetune.options import LoraOptions
 from dsnot_exp.methods.prune.options import (
@@ -62,6 +64,8 @@ OURS: dict[str, dict[str, Ours]] = {
         "fisher": Ours("allocate.fisher:Fisher", FisherOptions),
         "owl": Ours("allocate.owl:OWL", OWLOptions),
         "alpha": Ours("allocate.alpha:Alpha", AlphaOptions),
+        "linear": Ours("allocate.linear:Linear", LinearOptions),
+        "search": Ours("allocate.search:Search", SearchOptions),
         "file": Ours("allocate.file:FromFile", FileOptions),
     },
     "prune": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from dsnot_exp.evaluate.store import Store
@@ -15,9 +15,11 @@ from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.shared import shared_store
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display, say
-from dsnot_exp.walk.allocation import Given, allocated, from_targets, looks, passes, targets
+from dsnot_exp.walk.allocation import Given, allocated, from_targets, looks, steps, targets
 from dsnot_exp.walk.hidden_states import Storage
 from dsnot_exp.walk.recipe import Recipe
+
+ALLOCATION = "allocation"
 
 
 def allocate_stage(
@@ -35,8 +37,8 @@ def allocate_stage(
         return recipe, False
 
     def find() -> dict[str, Any]:
-        steps = passes(recipe.allocator) * len(model.blocks[1])
-        with clock("allocate"), display.phase("allocate", steps) as bar:
+        count = steps(recipe.allocator, len(model.blocks[1]))
+        with clock("allocate"), display.phase("allocate", count) as bar:
             calibration = inputs.calibration
             found = allocated(
                 model,
@@ -44,8 +46,9 @@ def allocate_stage(
                 recipe,
                 storage=Storage(plan.config.calib.states, state.folder.parent),
                 batch_size=plan.config.calib.batch_size,
-                on_block=bar.advance,
+                on_step=bar.advance,
                 on_note=say,
+                memory=StateMemory(state),
                 ranks=plan.ranks,
             )
         given = cast(Given, found.allocator)
@@ -54,6 +57,20 @@ def allocate_stage(
     found, reused = allocation_store(plan, inputs).get_or({}, find)
     patterns = from_targets(found["targets"])
     return replace(recipe, allocator=Given(patterns, found["notes"])), reused
+
+
+@dataclass(frozen=True)
+class StateMemory:
+    """Keeps a search's state in the run's."""
+
+    state: RunState
+
+    def recall(self) -> Any:
+        return (self.state.recall(ALLOCATION) or {}).get(ALLOCATION)
+
+    def keep(self, state: Any) -> None:
+        self.state.save_clock()
+        self.state.remember(ALLOCATION, {ALLOCATION: state})
 
 
 def allocation_store(plan: Plan, inputs: Inputs) -> Store:

@@ -10,8 +10,10 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from dsnot_exp.methods.allocation import Allocator, Searcher, Site, Surveyor
+from dsnot_exp.methods.allocation import Allocator, Memory, Searcher, Site, Surveyor
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured, parse
+from dsnot_exp.methods.protocols import Pruner
+from dsnot_exp.methods.registry import method
 from dsnot_exp.models.linears import owned
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.distributed import ALONE, Ranks
@@ -19,6 +21,7 @@ from dsnot_exp.walk.gradients import squared_gradients
 from dsnot_exp.walk.hidden_states import AUTO, Storage
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.survey import survey
+from dsnot_exp.walk.trial import trial
 
 NOT_SEEN = "not seen by the allocator: keeps the model's sparsity"
 
@@ -34,6 +37,30 @@ class Given:
         return {layer: self.patterns[layer] for layer in layers}
 
 
+class Forgetful:
+    """The memory of a search that starts anew each time."""
+
+    def recall(self) -> Any:
+        return None
+
+    def keep(self, state: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """A memory that reports progress."""
+
+    memory: Memory
+    on_step: Callable[[], None]
+
+    def recall(self) -> Any:
+        return self.memory.recall()
+
+    def keep(self, state: Any) -> None:
+        self.memory.keep(state)
+        self.on_step()
+
+
 def looks(allocator: Allocator | Surveyor | Searcher) -> bool:
     """Whether an allocator looks at the model, so that it takes time."""
     return not callable(allocator)
@@ -43,13 +70,16 @@ def reads_tokens(allocator: Allocator | Surveyor | Searcher) -> bool:
     """Whether an allocator needs calibration tokens."""
     if not looks(allocator):
         return False
-    method: Any = allocator
-    return hasattr(method, "search") or bool(method.needs) or bool(method.gradients)
+    asked: Any = allocator
+    return hasattr(asked, "search") or bool(asked.needs) or bool(asked.gradients)
 
 
-def passes(allocator: Allocator | Surveyor | Searcher) -> int:
-    """How often an allocator looks at every block."""
-    return 2 if getattr(allocator, "gradients", 0) else 1
+def steps(allocator: Allocator | Surveyor | Searcher, blocks: int) -> int:
+    """How often `allocated` reports progress for a model of so many blocks."""
+    asked: Any = allocator
+    if hasattr(asked, "search"):
+        return blocks + int(asked.steps)
+    return 2 * blocks if asked.gradients else blocks
 
 
 def allocated(
@@ -59,39 +89,40 @@ def allocated(
     *,
     storage: Storage = AUTO,
     batch_size: int | None = None,
-    on_block: Callable[[], None] = lambda: None,
+    on_step: Callable[[], None] = lambda: None,
     on_note: Callable[[str], None] = lambda note: None,
+    memory: Memory | None = None,
     ranks: Ranks = ALONE,
 ) -> Recipe:
     """`recipe` with the patterns that its allocator gives to the layers of a dense model. Looks at
     the model only if the allocator does.
 
     ids: calibration token ids (sequences, tokens)
-    storage: of hidden states; batch_size: sequences per forward; on_block, on_note: progress
+    storage: of hidden states; batch_size: sequences per forward; on_step, on_note: progress
+    memory: of a search that was interrupted
     """
     if not looks(recipe.allocator):
         return recipe
-    surveyor, sites = cast(Surveyor, recipe.allocator), sites_of(placed.blocks, placed.dense)
-    gradients = None
+    sites = sites_of(placed.blocks, placed.dense)
+    options: dict[str, Any] = {"storage": storage, "on_block": on_step, "ranks": ranks}
+    tokens: dict[str, Any] = {"min_tokens": recipe.min_tokens, "batch_size": batch_size}
+    if hasattr(recipe.allocator, "search"):
+        assert ids is not None
+        searcher = cast(Searcher, recipe.allocator)
+        kept = Stepping(memory or Forgetful(), on_step)
+        pruner: Pruner = method("prune", searcher.pruner)()
+        with trial(placed, ids, searcher.samples, pruner, **tokens, **options) as distance:
+            found = searcher.search(sites, recipe.pattern, distance, kept, recipe.seed)
+        return replace(recipe, allocator=Given(found))
+    surveyor, gradients = cast(Surveyor, recipe.allocator), None
     if surveyor.gradients:
         assert ids is not None
-        few = ids[: surveyor.gradients]
-        gradients = squared_gradients(placed, few, storage=storage, on_block=on_block, ranks=ranks)
-    found = survey(
-        placed,
-        ids,
-        surveyor,
-        gradients,
-        min_tokens=recipe.min_tokens,
-        storage=storage,
-        batch_size=batch_size,
-        on_block=on_block,
-        ranks=ranks,
-    )
-    patterns = surveyor.allocate(found, sites, recipe.pattern)
-    notes = {layer: NOT_SEEN for layer in sites if layer not in found}
+        gradients = squared_gradients(placed, ids[: surveyor.gradients], **options)
+    seen = survey(placed, ids, surveyor, gradients, **tokens, **options)
+    notes = {layer: NOT_SEEN for layer in sites if layer not in seen}
     if notes:
         on_note(f"{next(iter(notes))}: {NOT_SEEN} ({len(notes)} such layers in all)")
+    patterns = surveyor.allocate(seen, sites, recipe.pattern)
     return replace(recipe, allocator=Given(patterns, notes))
 
 

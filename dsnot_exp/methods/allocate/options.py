@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 BY = ("matrix", "block")
+PRUNERS = ("sparsegpt", "wanda")  # of the trials of a search
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class Grouped(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.by not in self.ways:
-            raise ValueError(f"by={self.by}: choose from {', '.join(self.ways)}")
+        _refuse_unknown("by", self.by, self.ways)
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,28 @@ class AlphaOptions(Grouped):
 class LinearOptions(Grouped):
     """samples: calibration sequences on which the slope is chosen
     slopes: how many are tried, from 0 to the steepest
+    pruner: of the trials, `sparsegpt` or `wanda`
     """
 
-    ways: ClassVar[tuple[str, ...]] = ("block",)
     samples: int = 8
+    pruner: str = "sparsegpt"
     slopes: int = 9
+    ways: ClassVar[tuple[str, ...]] = ("block",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _refuse_below("samples", self.samples, 1)
         _refuse_below("slopes", self.slopes, 2)
+        _refuse_unknown("pruner", self.pruner, PRUNERS)
 
 
 @dataclass(frozen=True)
 class SearchOptions(Grouped):
     """samples: calibration sequences on which allocations are compared
-    generations, offspring: how many there are, and how many candidates each has
+    generations: how often the best of the parent and its offspring becomes the next parent
+    offspring: candidates per generation
     level: the sparsity that one mutation moves from one layer of average size to another
+    pruner: of the trials, `sparsegpt` or `wanda`
     """
 
     by: str = "matrix"
@@ -112,11 +117,13 @@ class SearchOptions(Grouped):
     generations: int = 40
     offspring: int = 8
     level: float = 0.02
+    pruner: str = "sparsegpt"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("samples", "generations", "offspring"):
             _refuse_below(key, getattr(self, key), 1)
+        _refuse_unknown("pruner", self.pruner, PRUNERS)
         if not 0 < self.level <= 0.5:
             raise ValueError(f"level={self.level}: expected a fraction in (0, 0.5], such as 0.02")
 
@@ -137,3 +144,8 @@ def _refuse_below(key: str, value: int, least: int) -> None:
 def _refuse_outside(key: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{key}={value}: expected a fraction in [0, 1]")
+
+
+def _refuse_unknown(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key}={value}: choose from {', '.join(choices)}")
