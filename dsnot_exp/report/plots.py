@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.ticker import MaxNLocator
 
+from dsnot_exp.report.allocation_plot import allocation
 from dsnot_exp.report.cost_plot import quality_cost
 from dsnot_exp.report.plot_style import COLOURS, STYLE, Drawn, canvas, file_of, logarithmic
 from dsnot_exp.report.runs import Run, in_order, number
@@ -35,7 +36,8 @@ def pictures(
     runs: Sequence[Run], by: str = "method", ranked: Sequence[Ranking] = ()
 ) -> Iterator[Picture]:
     """The plots for which these runs have data. by: the axis whose values are lines"""
-    for draw in (lambda _: quality_cost(ranked), partial(sparsity, by=by), _errors, _costs):
+    compositions, lines = (lambda _: quality_cost(ranked)), partial(sparsity, by=by)
+    for draw in (compositions, lines, allocation, _errors, _costs):
         with matplotlib.rc_context(STYLE):
             found = draw(runs)
             if found is not None:

@@ -136,7 +136,7 @@ def test_our_own_names_are_ours(install: Install) -> None:
     [
         ("prune", "magnitude, wanda, sparsegpt, ria, alps, powered, none"),
         ("refine", "dsnot, dsnot_official, swaps, moments, none"),
-        ("allocate", "uniform, fisher, owl, alpha, file"),
+        ("allocate", "uniform, fisher, owl, alpha, linear, search, file"),
         ("reconstruct", "none, cg, admm, lstsq, block"),
         ("finetune", "lora, none"),
     ],

@@ -1,0 +1,74 @@
+"""The plot of what an allocator gave to each layer: a heat map, blocks by linears."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dsnot_exp.methods.notation import N_OF_M, pruned_share
+from dsnot_exp.report.plot_style import Drawn, canvas
+from dsnot_exp.report.runs import Run, number
+
+MOST = 4  # panels
+IN_BLOCK = re.compile(r"(.*?)\.(\d+)\.(.+)")  # list of blocks, index, name inside the block
+Map = dict[tuple[int, str], float]  # by block and linear
+
+
+def allocation(runs: Sequence[Run]) -> Drawn:
+    """One panel per allocation. None if no run gives its layers different sparsities."""
+    found: list[tuple[Run, Map]] = []
+    for run in runs:
+        cells = _cells(run)
+        if len(set(cells.values())) > 1 and all(cells != known for _, known in found):
+            found.append((run, cells))
+    if not found:
+        return None
+    shown = found[:MOST]
+    figure, axes = canvas(1, len(shown), 2.6 + 2.4 * len(shown), 4.2)
+    values = [value for _, cells in shown for value in cells.values()]
+    for axis, (run, cells) in zip(axes.flat, shown, strict=True):
+        image = _panel(axis, run, cells, (min(values), max(values)))
+    axes.flat[0].set_ylabel("block")
+    figure.colorbar(image, ax=list(axes.flat), label="sparsity", shrink=0.8, format="%.2g")
+    text = "The sparsity that the allocator gave to each linear layer, by block."
+    if any("*" in linear for _, cells in shown for _, linear in cells):
+        text += " Experts: the mean over the experts of a block."
+    if len(shown) < len(found):
+        text += f" Shown: {len(shown)} of {len(found)} allocations."
+    return "allocation", text, figure
+
+
+def _cells(run: Run) -> Map:
+    """Several layers in one cell, such as experts, are averaged."""
+    targets = run.result["sparsity"].get("targets")
+    parts: dict[tuple[int, str], list[float]] = {}
+    for layer, amount in targets.items() if isinstance(targets, dict) else ():
+        place, value = IN_BLOCK.fullmatch(str(layer)), _share(amount)
+        if place is not None and value is not None:
+            linear = re.sub(r"\.\d+\.", ".*.", place[3])
+            parts.setdefault((int(place[2]), linear), []).append(value)
+    return {cell: round(sum(own) / len(own), 6) for cell, own in parts.items()}
+
+
+def _share(amount: Any) -> float | None:
+    read = N_OF_M.fullmatch(amount) if isinstance(amount, str) else None
+    if read is None:
+        return number(amount)
+    return pruned_share(int(read[1]), int(read[2])) if int(read[2]) else None
+
+
+def _panel(axis: Any, run: Run, cells: Map, span: tuple[float, float]) -> Any:
+    blocks = sorted({block for block, _ in cells})
+    names = list(dict.fromkeys(linear for _, linear in cells))
+    grid = [[cells.get((block, name), float("nan")) for name in names] for block in blocks]
+    image = axis.imshow(
+        grid, aspect="auto", cmap="viridis", vmin=span[0], vmax=span[1], interpolation="nearest"
+    )
+    axis.grid(visible=False)
+    axis.set_xticks(range(len(names)), [n.rpartition(".")[2] for n in names], rotation=90)
+    step = max(1, len(blocks) // 16)
+    axis.set_yticks(range(len(blocks))[::step], blocks[::step])
+    allocator = run.options.get("allocate.name")
+    axis.set_title(f"{run.model}, {allocator}, {run.budget}", fontsize=8.5)
+    return image
