@@ -55,7 +55,7 @@ class CalibConfig:
     field: str = "text"  # the field of a JSON file or column of a parquet file to read
     bos: str = "auto"  # sequences start with BOS: true, false; auto: if the model needs it
     samples: int = 128  # sequences
-    held_out: int | None = None  # more sequences, to choose max_cycles=auto on; null: 1/16
+    held_out: int | None = None  # more sequences, for what is chosen on them; null: 1/16
     seqlen: int | None = None  # tokens; null: 2048, or fewer if the model has fewer positions
     batch_size: int | None = None  # sequences per forward; null: about 4096 tokens
     states: str = "auto"  # place of hidden states: device, memory, disk; auto: the first with room

@@ -64,7 +64,7 @@ class BlockStage:
         statistics: InputStatistics | None,
         ranks: Ranks,
     ) -> None:
-        """Keeps of the statistics only what the relative error is measured with."""
+        """Keeps of the statistics only what errors are measured with."""
         if statistics is not None:
             statistics = replace(
                 statistics,

@@ -44,7 +44,7 @@ from dsnot_exp.methods import registry
 from dsnot_exp.run.clock import PHASES
 from dsnot_exp.run.fingerprint import plan_of
 from dsnot_exp.utils.errors import DsnotError
-from dsnot_exp.walk.record import LayerRecord
+from dsnot_exp.walk.record import BlockFit, LayerRecord
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -343,6 +343,7 @@ def undocumented() -> Iterator[str]:
 def result_fields() -> Iterator[str]:
     yield from PHASES
     yield from LayerRecord("x").reconstruction()
+    yield from (field.name for field in fields(BlockFit))
     for name, functions in FIELDS_OF_RESULT.items():
         tree = ast.parse((ROOT / "dsnot_exp" / name).read_text("utf-8"))
         found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]

@@ -115,7 +115,7 @@ def test_the_output_comes_nearer_to_the_dense_models_under_the_same_mask(
             assert torch.equal(parameter, before[name]), name
 
 
-def test_the_relative_error_is_that_of_the_trained_weights() -> None:
+def test_a_layers_errors_are_those_of_the_trained_weights() -> None:
     """Over all tokens, against the layer's own products in the first block."""
     recipe = replace(TRAINED, relative_error="true")
     model, dense = placed(layers=1), placed(layers=1)
@@ -130,6 +130,9 @@ def test_the_relative_error_is_that_of_the_trained_weights() -> None:
     error = float(lost.square().sum() / (layer.weight @ seen[0].T).square().sum())
     (record,) = (r for r in found.records if r.layer == name)
     assert record.relative_after == pytest.approx(error, rel=1e-3)
+    # of the mean input of 8 sequences of 20 tokens, in units of a sequence's sum
+    expected = (lost.sum(1) / 8).abs().mean()
+    assert record.expected_after == pytest.approx(float(expected), rel=1e-3)
     assert record.relative_after != record.relative_before
 
 

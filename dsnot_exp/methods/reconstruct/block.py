@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.block_protocols import Fit, Loss, Trainable, Training
+from dsnot_exp.methods.block_protocols import Fit, Trainable, Training
 from dsnot_exp.methods.layer_error import token_errors
 from dsnot_exp.methods.reconstruct.block_options import BlockOptions
 from dsnot_exp.utils.distributed import Ranks
@@ -51,23 +51,22 @@ class Block(BlockOptions):
     ) -> Fit:
         weights = KeptWeights(layers, masks)
         best, chosen = weights.rounded(), 0
-        before = after = held_out_loss(training, loss, ranks)
+        before = after = held_out_loss(training, ranks, 0)
         steps = max(ranks.gather(training.batches))
-        adam = torch.optim.Adam(
-            [{"params": [v], "lr": self.lr * scale(v)} for v in weights.values], betas=BETAS
-        )
+        groups = [{"params": [v], "lr": self.lr * scale(v)} for v in weights.values]
+        adam = torch.optim.Adam(groups, betas=BETAS, foreach=False)  # no copies of all weights
         falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda n: 1 - n / (steps * self.epochs))
         epoch = 0
         while epoch < min(self.epochs, chosen + self.patience):
             epoch += 1
             for batch in torch.randperm(steps, generator=generator).tolist():
                 total, tokens = _sums(training.backward(batch, loss), ranks)
-                refuse_nan(total, f"the loss is {total} in epoch {epoch}")
+                refuse_nan(total, epoch - 1)
                 weights.take_gradients(tokens, ranks)
                 adam.step()
                 falling.step()
                 weights.write()
-            error = held_out_loss(training, loss, ranks)
+            error = held_out_loss(training, ranks, epoch)
             if error < after:
                 best, after, chosen = weights.rounded(), error, epoch
         weights.restore(best)
@@ -107,17 +106,19 @@ def scale(kept: Tensor) -> float:
     return float(kept.detach().square().mean().sqrt()) if len(kept) else 0.0
 
 
-def held_out_loss(training: Training, loss: Loss, ranks: Ranks) -> float:
-    """The mean over the held-out tokens of all processes."""
+def held_out_loss(training: Training, ranks: Ranks, epochs: int) -> float:
+    """The mean over the held-out tokens of all processes, after so many epochs."""
     total, tokens = _sums(training.held_out(loss), ranks)
-    mean = total / max(1, tokens)
-    refuse_nan(mean, f"the loss on held-out tokens is {mean}")
-    return mean
+    refuse_nan(total, epochs)
+    return total / max(1, tokens)
 
 
-def refuse_nan(value: float, what: str) -> None:
-    if not math.isfinite(value):
-        raise ArithmeticError(f"{what}; lower reconstruct.lr, or use model.dtype=float32")
+def refuse_nan(loss: float, epochs: int) -> None:
+    if not math.isfinite(loss):
+        raise ArithmeticError(
+            f"the loss is {loss} after {epochs} epochs; lower reconstruct.lr, or use "
+            "model.dtype=float32"
+        )
 
 
 def _sums(own: tuple[float, int], ranks: Ranks) -> tuple[float, int]:

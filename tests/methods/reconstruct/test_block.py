@@ -110,7 +110,7 @@ def test_weights_that_only_get_worse_stay_as_they_were() -> None:
 
 def test_a_loss_that_is_no_number_stops_it_with_the_remedy() -> None:
     layer = Layer(spoilt=lambda loss: float("nan"))
-    with pytest.raises(ArithmeticError, match=r"nan in epoch 1; lower reconstruct\.lr"):
+    with pytest.raises(ArithmeticError, match=r"nan after 0 epochs; lower reconstruct\.lr"):
         fitted(layer, Block())
 
 
