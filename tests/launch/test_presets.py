@@ -87,7 +87,7 @@ def test_the_frontier_has_every_composition_at_every_sparsity() -> None:
     runs = [tuple(w for w in job if not w.startswith(varied)) for job in found]
     seeds = [run for run in runs if "seed=1" in run or "seed=2" in run]
     target = ("calib.target.alpha=0.5", "calib.target.beta=0.25")
-    for amount in ("0.5", "0.6", "0.7", "0.8", "2:4", "4:8"):
+    for amount in ("0.5", "0.6", "0.7", "0.8", r"2\:4", r"4\:8"):
         here = [run[1:] for run in runs if run[0] == f"sparsity={amount}" and run not in seeds]
         assert here == [
             ("prune=sparsegpt", "refine=none"),
