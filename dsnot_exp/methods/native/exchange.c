@@ -42,7 +42,7 @@ typedef struct {
     float *own, *twice;                    /* v^2 diag(H), 2 v */
     float *not_kept, *not_pruned;          /* infinite where a weight cannot be removed, grown */
     float *remove, *grow;                  /* the change of the loss by one weight alone */
-    float *image, *other;                  /* rows of H, where it is not stored */
+    float *image, *other, *shift;          /* rows of H, v mean: where H is not stored */
     Pool cheapest, best;                   /* by what they cost alone; of the last search of all */
 } Row;
 
@@ -68,6 +68,7 @@ static void start(Row *r, int64_t row) {
     for (int64_t k = 0; k < t->in; k++) {
         r->own[k] = r->v[k] * r->v[k] * t->diagonal[k];
         r->twice[k] = 2 * r->v[k];
+        r->shift[k] = t->gram ? 0 : r->v[k] * t->mean[k];
         settle(r, k, r->mask[k]);
     }
     r->best.found = 0;
@@ -81,20 +82,36 @@ static void alone(const Row *r) {
     }
 }
 
-/* The smallest grow_u - 2 v_p v_u H_pu over the columns u; h: row p of H. */
-static float smallest(const Row *r, int64_t p, const float *h) {
-    const float twice = r->twice[p], *grow = r->grow, *v = r->v;
+/* 2 v_p v_u H_pu = factor x_u h_u; without h it is 1. */
+typedef struct {
+    float factor;
+    const float *x, *h;
+} Cross;
+
+static Cross cross_of(const Row *r, int64_t p) {
+    const Task *t = r->task;
+    if (t->gram) return (Cross){r->twice[p], r->v, t->gram + p * t->in};
+    return (Cross){r->twice[p] * t->mean[p], r->shift, NULL};
+}
+
+static inline float grown(const float *grow, Cross c, int64_t u) {
+    return c.h ? grow[u] - c.factor * c.x[u] * c.h[u] : grow[u] - c.factor * c.x[u];
+}
+
+/* The smallest grow_u - 2 v_p v_u H_pu over the columns u. */
+static float smallest(const Row *r, Cross c) {
+    const float *grow = r->grow;
     const int64_t in = r->task->in;
     float lane[LANES], least = INFINITY;
     int64_t k = 0;
     for (int i = 0; i < LANES; i++) lane[i] = INFINITY;
     for (; k + LANES <= in; k += LANES)
         for (int i = 0; i < LANES; i++) {
-            const float found = grow[k + i] - twice * v[k + i] * h[k + i];
+            const float found = grown(grow, c, k + i);
             lane[i] = found < lane[i] ? found : lane[i];
         }
     for (; k < in; k++) {
-        const float found = grow[k] - twice * v[k] * h[k];
+        const float found = grown(grow, c, k);
         least = found < least ? found : least;
     }
     for (int i = 0; i < LANES; i++) least = lane[i] < least ? lane[i] : least;
@@ -103,7 +120,7 @@ static float smallest(const Row *r, int64_t p, const float *h) {
 
 /* Compare the kept weight p with all pruned ones; the change of the loss by its best exchange. */
 static float compare(const Row *r, int64_t p, Exchange *best) {
-    const float change = r->remove[p] + smallest(r, p, row_of(r, p, r->image));
+    const float change = r->remove[p] + smallest(r, cross_of(r, p));
     if (change < best->change) *best = (Exchange){p, -1, change};
     return change;
 }
@@ -162,10 +179,10 @@ static Exchange best_of_row(Row *r, float least) {
         if (r->mask[r->best.column[i]]) compare(r, r->best.column[i], &best);
     if (best.out < 0 && r->cheapest.found == r->task->pool) compare_all(r, &best);
     if (best.out < 0) return best;
-    const float *h = row_of(r, best.out, r->image), twice = r->twice[best.out];
-    const float smaller = smallest(r, best.out, h);
+    const Cross cross = cross_of(r, best.out);
+    const float least_grown = smallest(r, cross);
     for (best.into = 0; best.into < r->task->in - 1; best.into++)
-        if (r->grow[best.into] - twice * r->v[best.into] * h[best.into] == smaller) break;
+        if (grown(r->grow, cross, best.into) == least_grown) break;
     return best;
 }
 
@@ -194,7 +211,7 @@ static void apply(const Row *r, Exchange chosen) {
 }
 
 int exchange_rows(const Task *t, int64_t first, int64_t last) {
-    float *memory = malloc((size_t)(8 * t->in + 2 * t->pool) * sizeof(float));
+    float *memory = malloc((size_t)(9 * t->in + 2 * t->pool) * sizeof(float));
     int64_t *columns = malloc((size_t)(2 * t->pool) * sizeof(int64_t));
     if (!memory || !columns) {
         free(memory);
@@ -203,8 +220,8 @@ int exchange_rows(const Task *t, int64_t first, int64_t last) {
     }
     Row r = {.task = t};
     float **parts[] = {&r.own, &r.twice, &r.not_kept, &r.not_pruned, &r.remove, &r.grow, &r.image,
-                       &r.other, &r.cheapest.cost};
-    for (int i = 0; i < 9; i++) *parts[i] = memory + i * t->in;
+                       &r.other, &r.shift, &r.cheapest.cost};
+    for (int i = 0; i < 10; i++) *parts[i] = memory + i * t->in;
     r.best.cost = r.cheapest.cost + t->pool;
     r.cheapest.column = columns;
     r.best.column = columns + t->pool;
