@@ -66,7 +66,10 @@ class StateMemory:
     state: RunState
 
     def recall(self) -> Any:
-        return (self.state.recall(ALLOCATION) or {}).get(ALLOCATION)
+        found = (self.state.recall(ALLOCATION) or {}).get(ALLOCATION)
+        if found is not None:
+            say("resuming the search of an allocation")
+        return found
 
     def keep(self, state: Any) -> None:
         self.state.save_clock()

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dsnot_exp.config import Config
-from dsnot_exp.methods.allocate.options import Bounded, FileOptions
+from dsnot_exp.methods.allocate.options import (
+    Bounded,
+    FileOptions,
+    LinearOptions,
+    SearchOptions,
+)
 from dsnot_exp.methods.allocate.rules import read_rules
 from dsnot_exp.methods.notation import UNSTRUCTURED
 from dsnot_exp.run.build_method import check
@@ -35,6 +40,11 @@ def check_allocation(
         raise RequestError(
             f"allocate={name}: pattern={n}:{m} keeps the same share of every layer; choose "
             "allocate=uniform, allocate=file, or pattern=unstructured"
+        )
+    if isinstance(own, LinearOptions | SearchOptions) and config.model.streaming == "true":
+        raise RequestError(
+            f"model.streaming=true: allocate={name} runs the whole model many times; choose "
+            "model.streaming=auto, or an allocator that goes block by block, such as fisher"
         )
     if amount > own.most:
         raise RequestError(

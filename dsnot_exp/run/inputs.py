@@ -103,9 +103,6 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     tasks = load_tasks(evaluation.tasks) if evaluation.tasks else {}
     texts = Texts(plan, config, tokenizer, phase)
     calibration = texts.calibration()
-    states = 0 if calibration is None else calibration.size * hidden_size(config)
-    if plan.recipe is not None and plan.recipe.dense_stream:
-        states *= 2
     inputs = Inputs(
         source=source,
         config=config,
@@ -116,12 +113,26 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         evaluation=texts.evaluation(),
         task_bos=texts.bos("eval").of_tasks,
         checked=checked,
-        # 3 x hidden states: of two blocks while the newer is written, and a scratch file.
-        state_bytes=(block_weights + 3 * states) * weight_dtype(config, plan).itemsize,
+        state_bytes=(block_weights + _states(plan, config, calibration))
+        * weight_dtype(config, plan).itemsize,
     )
     for warning in inputs.warnings:
         say(f"warning   {warning}")
     return plan, inputs
+
+
+def _states(plan: Plan, config: Any, calibration: Tokens | None) -> int:
+    """The most entries of hidden states that are on disk together."""
+    recipe = plan.recipe
+    if recipe is None or calibration is None:
+        return 0
+    states = calibration.size * hidden_size(config) * (2 if recipe.dense_stream else 1)
+    # The gradients of an allocator take the inputs of every block, before the walk begins.
+    blocks = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    taken = min(getattr(recipe.allocator, "gradients", 0), len(calibration.ids))
+    inputs = blocks * taken * calibration.ids.shape[1] * hidden_size(config)
+    # 3 x: of two blocks while the newer is written, and a scratch file.
+    return max(3 * states, inputs)
 
 
 def weight_dtype(config: Any, plan: Plan) -> torch.dtype:

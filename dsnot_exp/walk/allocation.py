@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dsnot_exp.methods.allocation import Allocator, Memory, Searcher, Site, Surveyor
 from dsnot_exp.methods.patterns import NM, Pattern, Unstructured, parse
-from dsnot_exp.methods.protocols import Pruner
+from dsnot_exp.methods.protocols import Needs, Pruner
 from dsnot_exp.methods.registry import method
 from dsnot_exp.models.linears import owned
 from dsnot_exp.models.placement import Placed
@@ -74,6 +74,21 @@ def reads_tokens(allocator: Allocator | Surveyor | Searcher) -> bool:
     return hasattr(asked, "search") or bool(asked.needs) or bool(asked.gradients)
 
 
+def needs_of(allocator: Allocator | Surveyor | Searcher) -> Needs:
+    """The statistics that an allocator looks at, of one input after the other."""
+    asked: Any = allocator
+    if hasattr(asked, "search"):
+        return trial_pruner(asked).needs
+    needs: Needs = getattr(asked, "needs", frozenset())
+    return needs
+
+
+def trial_pruner(searcher: Searcher) -> Pruner:
+    """How the model is pruned to compare allocations."""
+    pruner: Pruner = method("prune", searcher.pruner)()
+    return pruner
+
+
 def steps(allocator: Allocator | Surveyor | Searcher, blocks: int) -> int:
     """How often `allocated` reports progress for a model of so many blocks."""
     asked: Any = allocator
@@ -110,7 +125,7 @@ def allocated(
         assert ids is not None
         searcher = cast(Searcher, recipe.allocator)
         kept = Stepping(memory or Forgetful(), on_step)
-        pruner: Pruner = method("prune", searcher.pruner)()
+        pruner = trial_pruner(searcher)
         with trial(placed, ids, searcher.samples, pruner, **tokens, **options) as distance:
             found = searcher.search(sites, recipe.pattern, distance, kept, recipe.seed)
         return replace(recipe, allocator=Given(found))

@@ -117,8 +117,8 @@ def trial(
     """
     if not placed.whole:
         raise RunError(
-            "allocate: trying allocations needs the whole model on the device, and it does not "
-            "fit; choose allocate=fisher or allocate=owl, or a larger device"
+            "allocate=linear and allocate=search need the whole model on the device, and it does "
+            "not fit; choose allocate=fisher or allocate=owl, or a larger device"
         )
     statistics: dict[str, InputStatistics] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,10 +63,25 @@ def _finished(result: dict[str, Any], shapes: dict[str, tuple[int, int]]) -> Ite
         return
     if not config["model"]["dense"] and set(layers) != set(shapes):
         yield f"layers {sorted(set(layers) ^ set(shapes))[:3]} are missing or new"
+    targets = result["sparsity"]["targets"]
+    if config["allocate"]["name"] != "uniform":
+        yield from _total(config, layers, shapes)
     for layer, share in layers.items():
-        low, high = budget(config, shapes[layer])
+        low, high = budget(config | {"sparsity": targets[layer]}, shapes[layer])
         if not low - PLAIN <= share <= high + PLAIN:
             yield f"{layer} {shapes[layer]}: {share} of it is zero, expected {low} to {high}"
+
+
+def _total(
+    config: dict[str, Any], layers: dict[str, float], shapes: dict[str, tuple[int, int]]
+) -> Iterator[str]:
+    """An allocation keeps the model's zeros, up to a weight per row, and the cap of a layer."""
+    zeros = sum(share * math.prod(shapes[layer]) for layer, share in layers.items())
+    wanted = config["sparsity"] * sum(math.prod(shapes[layer]) for layer in layers)
+    if abs(zeros - wanted) > sum(shapes[layer][0] for layer in layers):
+        yield f"{zeros} zeros in all, expected {wanted}"
+    if max(layers.values()) > config["allocate"]["most"] + PLAIN:
+        yield f"a layer is sparser than {config['allocate']['most']}"
 
 
 def budget(config: dict[str, Any], shape: tuple[int, int]) -> tuple[float, float]:

@@ -42,6 +42,13 @@ GOOD: dict[str, list[str]] = {
     "calib.field": ["text"],
 }
 SOFT: dict[str, list[str]] = {
+    "allocate": ["uniform", "fisher", "owl", "alpha", "linear", "auto", "search", "file"],
+    "allocate.most": ["0.95", "0.7", "0", "1"],  # allocate=uniform has no options
+    "allocate.by": ["matrix", "block", "row"],
+    "allocate.samples": ["1", "3", "0"],
+    "allocate.step": ["0", "1", "-1"],
+    "allocate.spread": ["0", "0.5", "nan"],
+    "allocate.generations": ["1", "2"],
     "prune": ["none"],  # then there is nothing to refine
     "pattern": ["unstructured", "2:4", "4:8", "1:2", "2:3", "1:5", "2:64"],
     "calib.samples": ["9", "100"],  # more than a token file holds

@@ -99,7 +99,7 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     build("llama").save_pretrained(tmp_path)
     streamed = stream(Source(str(tmp_path)), ModelConfig("local", str(tmp_path)), CPU)
     with (
-        pytest.raises(RunError, match="needs the whole model on the device, and it does not fit"),
+        pytest.raises(RunError, match="need the whole model on the device, and it does not fit"),
         trial(streamed, IDS, 2, Wanda()),
     ):
         pass
