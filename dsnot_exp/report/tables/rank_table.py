@@ -63,7 +63,7 @@ def _caption(ranking: Ranking) -> str:
     run = ranking.run
     samples, length = (number(run.options.get(f"calib.{key}")) for key in ("samples", "seqlen"))
     size = f"{samples} x {length} tokens of " if samples and length else ""
-    calibration = f"calibration {size}{run.options.get('calib.dataset')}"
+    calibration = f"calibration {size}{str(run.options.get('calib.dataset')).rpartition('/')[2]}"
     blocks = f"{run.seqlen} tokens per sequence" if run.seqlen else ""
     return "; ".join(filter(None, [run.model, calibration, blocks, "perplexity, lower is better"]))
 
