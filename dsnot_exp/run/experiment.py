@@ -10,7 +10,6 @@ from typing import Any
 from dsnot_exp.config import STAGES
 from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.suite import Metrics, Suite
-from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.results.file import MODEL
@@ -18,6 +17,7 @@ from dsnot_exp.results.outcome import Outcome
 from dsnot_exp.run.allocate_stage import allocate_stage
 from dsnot_exp.run.already_sparse import record_of
 from dsnot_exp.run.clock import Clock
+from dsnot_exp.run.finetune_stage import finetune_stage
 from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.opened import Opened, open_for
 from dsnot_exp.run.plan import Plan
@@ -70,7 +70,9 @@ class Experiment:
             if finetunes:
                 if pruned and recipe == initializer:
                     self._evaluate(model, "pruned")
-                self.finetuned = self._finetune(model)
+                self.finetuned = finetune_stage(
+                    model, self.sparse, plan, self.inputs, self.clock, self.display
+                )
             self._evaluate(model, "refined")
             if pruned and recipe == initializer and not finetunes:
                 self._copy("refined", "pruned")
@@ -173,27 +175,6 @@ class Experiment:
             return False
         self.suite.put(stage, metrics)
         return True
-
-    def _finetune(self, model: Placed) -> dict[str, Any]:
-        """Train the sparse layers in place under their masks."""
-        finetuner, tokens, sparse = self.plan.finetuner, self.inputs.finetuning, self.sparse
-        assert finetuner is not None
-        assert tokens is not None
-        assert sparse is not None
-        layers = all_linears(model.blocks, model.dense)
-        parameters = [f"{layer}.{matrix.name}" for layer, matrix in layers.items()]
-        with self.clock("finetune"), self.display.phase("finetune", finetuner.steps) as display:
-
-            def on_step(loss: float) -> None:
-                display.at(f"loss {loss:.3f}")
-                display.advance()
-
-            seed = self.plan.config.seed
-            facts = finetuner(model.model, parameters, tokens.ids, seed, on_step)
-        for record in sparse.records:
-            kept = int((layers[record.layer].weight == 0).sum()) >= record.zeros
-            assert kept, f"{record.layer}: training changed its mask"
-        return facts
 
     def _evaluate(self, model: Placed, stage: str) -> None:
         with self.clock("evaluate"):

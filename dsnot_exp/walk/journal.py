@@ -15,7 +15,6 @@ the sparse blocks, so that such a walk starts over.
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,10 +24,11 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.models.shards import Shards, digest, shard_name, write_shard
+from dsnot_exp.models.shards import Shards, write_shard
 from dsnot_exp.utils.distributed import ALONE, Ranks
-from dsnot_exp.utils.files import read_sealed, write_sealed, writing_state
+from dsnot_exp.utils.files import writing_state
 from dsnot_exp.walk.finished_block import FinishedBlock
+from dsnot_exp.walk.journal_files import JournalFiles
 from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.sequences import Sequences
 from dsnot_exp.walk.view import BlockView
@@ -57,34 +57,26 @@ class Journal:
 
     def __post_init__(self) -> None:
         self.count = len(self.placed.blocks[1])
+        self.files = JournalFiles(self.folder, self.count, self.on_note)
         self._writer = ThreadPoolExecutor(1, "write")
         self._writing: tuple[int, Future[None] | None] | None = None
 
     def open(self) -> None:
         """Find the finished blocks and load them into the model."""
         if self.ranks.first:
-            self._begin()
+            self.files.begin(self.identity)
             if not self.has_dense or self._can_continue():
                 self._find(self.count)
         finished = self.ranks.of_first(self.finished)
         if not self.ranks.first:
             self._find(finished)
 
-    def _begin(self) -> None:
-        about = self.folder / "walk.json"
-        if read_sealed(about, self.identity) is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        with writing_state(self.folder):
-            for part in ("model", "masks", "states"):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-            write_sealed(about, self.identity, {"blocks": self.count})
-
     def _can_continue(self) -> bool:
         """Whether the hidden states after the last finished block are there. Looked at before any
         block is restored, because starting over takes the dense weights."""
         finished = [
             entry
-            for entry in itertools.takewhile(bool, map(self._intact, range(self.count)))
+            for entry in itertools.takewhile(bool, map(self.files.intact, range(self.count)))
             if entry is not None
         ]
         if len(finished) in (0, self.count):
@@ -93,7 +85,7 @@ class Journal:
         if self.ranks.size > 1:
             self.on_note(f"{self.folder}: several processes keep no hidden states; back to {start}")
             return False
-        return self._whole(self._states(len(finished) - 1), finished[-1].states, start)
+        return self.files.whole(self.files.states(len(finished) - 1), finished[-1].states, start)
 
     def _find(self, most: int) -> None:
         while self.finished < most and self._restore(self.finished):
@@ -104,11 +96,13 @@ class Journal:
             return True
         if self.ranks.size > 1:
             return False
-        path = self._states(self.finished - 1)
-        entry = FinishedBlock.read(self._entry(self.finished - 1))
+        path = self.files.states(self.finished - 1)
+        entry = FinishedBlock.read(self.files.entry(self.finished - 1))
         if entry.batch < sequences.size:
             sequences.split(entry.batch)
-        if not self._whole(path, entry.states, "the first block, to recompute the hidden states"):
+        if not self.files.whole(
+            path, entry.states, "the first block, to recompute the hidden states"
+        ):
             return False
         shards = Shards([path])
         for stream, states in sequences.streams.items():
@@ -142,7 +136,7 @@ class Journal:
             with writing_state(self.folder):
                 job.result()
         self.ranks.wait()
-        self.placed.wrote(index, self._weights(index))
+        self.placed.wrote(index, self.files.weights(index))
         self.finished = index + 1
 
     def _write(
@@ -153,65 +147,29 @@ class Journal:
         states: Mapping[str, Iterable[Tensor]],
         size: int,
     ) -> None:
-        weights = write_shard(self._weights(index), tensors)
-        masks = write_shard(self._masks(index), solved.masks)
+        weights = write_shard(self.files.weights(index), tensors)
+        masks = write_shard(self.files.masks(index), solved.masks)
         named = {
             f"{stream}.{i:06d}": batch
             for stream, batches in states.items()
             for i, batch in enumerate(batches)
         }
-        kept = write_shard(self._states(index), named)
+        kept = write_shard(self.files.states(index), named)
         entry = FinishedBlock(
             weights, masks, kept, size, solved.records, solved.notes, solved.choice, solved.fit
         )
         self.on_keep()
-        entry.write(self._entry(index))
+        entry.write(self.files.entry(index))
         if index:
-            self._states(index - 1).unlink(missing_ok=True)
+            self.files.states(index - 1).unlink(missing_ok=True)
 
     def _restore(self, index: int) -> bool:
         """Load block `index` into the model; False if it is not complete on disk."""
-        entry = self._intact(index)
+        entry = self.files.intact(index)
         if entry is None:
             return False
-        masks = Shards([self._masks(index)])
+        masks = Shards([self.files.masks(index)])
         bits = masks.read(masks.entries)
         self.solved.append(Solved(entry.records, entry.notes, bits, entry.choice, entry.fit))
-        self.placed.restore(index, self._weights(index))
+        self.placed.restore(index, self.files.weights(index))
         return True
-
-    def _intact(self, index: int) -> FinishedBlock | None:
-        """Block `index` as it is on disk; None if it is not complete."""
-        path = self._entry(index)
-        if not path.exists():
-            return None
-        try:
-            entry = FinishedBlock.read(path)
-        except (OSError, ValueError, TypeError) as error:
-            self.on_note(f"{path}: damaged ({error}); continuing from block {index}")
-            return None
-        told = {self._weights(index): entry.weights, self._masks(index): entry.masks}
-        whole = all(self._whole(file, seal, f"block {index}") for file, seal in told.items())
-        return entry if whole else None
-
-    def _whole(self, path: Path, expected: str, where: str) -> bool:
-        try:
-            if digest(path) == expected:
-                return True
-            why = "its bytes are not those that were written"
-        except OSError as error:
-            why = str(error.strerror)
-        self.on_note(f"{path}: damaged ({why}); continuing from {where}")
-        return False
-
-    def _entry(self, index: int) -> Path:
-        return self.folder / f"{index:05d}.json"
-
-    def _weights(self, index: int) -> Path:
-        return self.folder / "model" / shard_name(index, self.count)
-
-    def _masks(self, index: int) -> Path:
-        return self.folder / "masks" / f"{index:05d}.safetensors"
-
-    def _states(self, index: int) -> Path:
-        return self.folder / "states" / f"{index:05d}.safetensors"
