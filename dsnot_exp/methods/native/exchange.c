@@ -75,6 +75,7 @@ static void start(Row *r, int64_t row) {
 }
 
 static void alone(const Row *r) {
+#pragma GCC ivdep  /* the arrays do not overlap */
     for (int64_t k = 0; k < r->task->in; k++) {
         const float slope = r->twice[k] * r->g[k];
         r->remove[k] = r->own[k] + slope + r->not_kept[k];
@@ -181,7 +182,12 @@ static Exchange best_of_row(Row *r, float least) {
     if (best.out < 0) return best;
     const Cross cross = cross_of(r, best.out);
     const float least_grown = smallest(r, cross);
-    for (best.into = 0; best.into < r->task->in - 1; best.into++)
+    int64_t first = 0;  /* of the vector that holds it */
+    for (int found = 0; first + LANES < r->task->in; first += LANES) {
+        for (int i = 0; i < LANES; i++) found |= grown(r->grow, cross, first + i) == least_grown;
+        if (found) break;
+    }
+    for (best.into = first; best.into < r->task->in - 1; best.into++)
         if (grown(r->grow, cross, best.into) == least_grown) break;
     return best;
 }
