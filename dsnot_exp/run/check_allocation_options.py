@@ -41,7 +41,7 @@ def check_allocation(
             f"allocate={name}: pattern={n}:{m} keeps the same share of every layer; choose "
             "allocate=uniform, allocate=file, or pattern=unstructured"
         )
-    if isinstance(own, LinearOptions | SearchOptions) and config.model.streaming == "true":
+    if isinstance(own, LinearOptions | SearchOptions) and config.model.streaming.lower() == "true":
         raise RequestError(
             f"model.streaming=true: allocate={name} runs the whole model many times; choose "
             "model.streaming=auto, or an allocator that goes block by block, such as fisher"

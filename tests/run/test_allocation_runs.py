@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dsnot_exp.config import ModelConfig
 from dsnot_exp.run.settle import settle
 from dsnot_exp.utils.errors import RequestError
 from tests.support.command import Command, masked_weights, toy_arguments
@@ -112,6 +113,18 @@ def test_the_content_of_the_file_is_part_of_the_runs_hash(tmp_path: Path) -> Non
         ({"name": "owl", "by": "row"}, {}, "allocate.by=row: choose from matrix, block"),
         ({"name": "fisher", "step": 2}, {}, "allocate.step=2.0: expected a fraction in [0, 1]"),
         ({"name": "fisher", "samples": 0}, {}, "allocate.samples=0: expected 1 or more"),
+        ({"name": "linear", "by": "matrix"}, {}, "allocate.by=matrix: choose from block"),
+        (
+            {"name": "search", "pruner": "ria"},
+            {},
+            "allocate.pruner=ria: choose from sparsegpt",
+        ),
+        ({"name": "search", "level": 0}, {}, "allocate.level=0.0: expected a fraction in (0, 0.5]"),
+        (
+            {"name": "search"},
+            {"model": ModelConfig("tinyworld", streaming="True")},
+            "model.streaming=true: allocate=search runs the whole model many times",
+        ),
         ({"name": "file"}, {}, "allocate.path is missing"),
         ({"name": "file", "path": "none.yaml"}, {}, "allocate.path=none.yaml: cannot be read"),
         ({"name": "file", "path": __file__}, {"pattern": "2:4"}, "pattern=2:4: with allocate=file"),
