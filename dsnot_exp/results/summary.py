@@ -57,6 +57,10 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
         f"sparsity  {sparsity['achieved']:.4f} of the linear layers' weights, "
         f"{sparsity['of_all_block_weights']:.4f} of all matrices in the blocks"
     )
+    if len(set(sparsity.get("targets", {}).values())) > 1:
+        shares = sparsity["layers"].values()
+        how = result["config"]["allocate"]["name"]
+        yield f"layers    {min(shares):.4f} to {max(shares):.4f} of each layer, by allocate={how}"
     rows = [r for r in result["metrics"]["reconstruction"] if r["expected_before"] is not None]
     swapped = any(row["swaps"] for row in rows)
     for kind in ("relative", "expected"):

@@ -33,6 +33,8 @@ def test_the_result_tells_the_targets_and_the_model_has_them(
     zeros = sum(int((weights[f"{n}.weight"] == 0).sum()) for n in sparsity["targets"])
     total = sum(weights[f"{n}.weight"].numel() for n in sparsity["targets"])
     assert 0.6 * total - 48 < zeros <= 0.6 * total
+    least, largest = min(sparsity["layers"].values()), max(sparsity["layers"].values())
+    assert f"layers    {least:.4f} to {largest:.4f} of each layer, by allocate=fisher" in done.out
     assert done.result["timing_s"]["allocate"] > 0
     assert json.loads((done.folder / "model/dsnot_exp.json").read_text())["allocate"] == "fisher"
 
