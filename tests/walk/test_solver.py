@@ -255,12 +255,11 @@ def test_a_solve_that_fails_names_the_layer(refiner: Swaps | None) -> None:
     name = "mlp.down_proj"
     reconstructor = ConjugateGradients() if refiner is None else Keep()
     recipe = replace(PLAIN, refiner=refiner, reconstructor=reconstructor)
-    found, ones, gram = Solved(), torch.ones(8), torch.eye(8)
+    ones, gram = torch.ones(8), torch.eye(8)
     gram[2, 3] = float("nan")
     seen = InputStatistics(1, 99, ones, ones, ones, ones, unit_gram=gram, unit=ones)
     with pytest.raises(RunError, match=rf"^{name}: its .* NaN or infinity; (raise|try) "):
-        solve(LayerSolver(BlockSolver(recipe, {name: HALF}), found, name, name), torch.rand(4, 8),
-              seen)  # fmt: skip
+        solve(BlockSolver(recipe, {name: HALF}).layer(Solved(), name, name), torch.rand(4, 8), seen)
 
 
 def test_a_starved_expert_is_not_reconstructed() -> None:
