@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from dsnot_exp.methods.block_protocols import Fit, Trainable, Training
 from dsnot_exp.methods.patterns import NM, Unstructured
 from dsnot_exp.methods.prune.magnitude import Magnitude
 from dsnot_exp.methods.prune.sparsegpt import SparseGPT
 from dsnot_exp.methods.prune.wanda import Wanda
-from dsnot_exp.methods.reconstruct.block import Block
+from dsnot_exp.methods.reconstruct.block import Block, loss
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
@@ -270,3 +272,24 @@ def test_it_is_refused_without_room_before_the_weights_are_read(
         )
     ):
         prepare(make_plan(config))
+
+
+@dataclass(frozen=True)
+class Asking(Block):
+    """Asks for the gradients of a batch twice, another one in between."""
+
+    def train_block(
+        self, layers: Sequence[Trainable], masks: Any, training: Training, *_: object
+    ) -> Fit:
+        found = []
+        for batch in (0, 1, 0):
+            training.backward(batch, loss)
+            found.append([layer.gradient.clone() for layer in layers])
+        for first, between, again in zip(*found, strict=True):
+            assert torch.equal(first, again)
+            assert not torch.equal(first, between)
+        return Fit(0, 0, 0, 0)
+
+
+def test_gradients_are_those_of_the_batch_alone() -> None:
+    trained(placed(layers=1), replace(TRAINED, block_reconstructor=Asking(batch=4)))
