@@ -88,7 +88,8 @@ def quantiles(saliency: Tensor) -> list[float]:
         every += 1
     found = saliency.flatten()[::every].sort().values
     places = torch.from_numpy(QUANTILES * (len(found) - 1)).long().to(found.device)
-    return [float(value) for value in found[places]]
+    chosen: list[float] = found[places].tolist()
+    return chosen
 
 
 def cheapest(
