@@ -66,12 +66,12 @@ class Exchanger:
         mask, swaps = mask.clone(), torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
         rows = torch.arange(len(mask), device=mask.device)  # those that have not stopped
         for _ in range(self.most):
+            if len(rows) == 0:
+                break
             kept, held, slope = mask[rows], value[rows], gradient[rows]
             change, out, into = self.best(slope, least[rows], held, kept)
             going = change < -least[rows]
             rows, out, into, held = (part[going] for part in (rows, out, into, held))
-            if len(rows) == 0:
-                break
             mask[rows, out], mask[rows, into] = False, True
             image = self.gram.rows(out) * held.gather(1, out[:, None])
             image -= self.gram.rows(into) * held.gather(1, into[:, None])

@@ -205,6 +205,20 @@ def test_rows_without_a_choice_stay(
     assert found.swaps[still].tolist() == [0] * len(still)
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["c", "torch"])
+@pytest.mark.parametrize("pattern", PATTERNS[:2], ids=str)
+@pytest.mark.parametrize("method", METHODS[:2], ids=["swaps", "moments"])
+def test_a_process_may_have_no_rows(
+    method: Any, pattern: Pattern, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_kernel, "available", lambda value: native)
+    weight, statistics = layer()
+    none = drawn(weight[:0], pattern)
+    found = method(weight[:0], none, statistics, pattern, torch.Generator())
+    assert found.mask.shape == (0, WIDTH)
+    assert found.swaps.shape == found.error_after.shape == (0,)
+
+
 def test_the_torch_twin_makes_the_same_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, statistics = layer(40, 64)
     for pattern in (Unstructured(0.5), NM(2, 4), NM(4, 8)):
