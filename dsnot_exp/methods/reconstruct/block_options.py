@@ -15,10 +15,10 @@ class BlockOptions:
     patience: epochs in a row without a smaller error on held-out sequences, after which it stops
     """
 
-    epochs: int = 8
-    lr: float = 0.005
-    batch: int = 4
-    patience: int = 3
+    epochs: int = 4
+    lr: float = 0.01
+    batch: int = 8
+    patience: int = 1
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "patience"):
