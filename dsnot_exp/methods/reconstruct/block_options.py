@@ -16,9 +16,9 @@ class BlockOptions:
     """
 
     epochs: int = 4
-    lr: float = 0.01
-    batch: int = 8
-    patience: int = 1
+    lr: float = 0.005
+    batch: int = 4
+    patience: int = 4
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "patience"):
