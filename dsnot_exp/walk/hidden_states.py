@@ -89,6 +89,12 @@ class States:
         if self._file is not None:
             self._file.close()
 
+    def __del__(self) -> None:
+        """A dense stream's states are dropped after each block, when the journal may still read
+        them: the file is closed with the last reference."""
+        if hasattr(self, "_file"):
+            self.close()
+
     def snapshot(self) -> Iterator[Tensor]:
         """The batches as they are now, unaffected by later writes. Batches on disk are affected, so
         they must be read before the next write."""

@@ -43,14 +43,14 @@ def test_every_preset_is_its_composition() -> None:
         ("wanda", "uniform", "dsnot", "none", 0.0, 0.0),
         ("wanda", "uniform", "moments", "none", 0.0, 0.0),
         ("wanda", "uniform", "moments", "none", 0.0, 0.0),
-        ("alps", "fisher", "none", "none", 0.5, 0.25),
-        ("alps", "uniform", "none", "none", 0.5, 0.25),  # N:M has no allocation
+        ("alps", "fisher", "none", "block", 0.5, 0.25),
+        ("alps", "uniform", "none", "block", 0.5, 0.25),  # N:M has no allocation
     ]
 
 
 def test_what_is_typed_takes_the_place_of_a_part_wherever_it_stands() -> None:
     (job,) = planned("prune=sparsegpt", "+method=best", "allocate=uniform", "calib.target.alpha=0")
-    assert composition(job) == ("sparsegpt", "uniform", "none", "none", 0.0, 0.25)
+    assert composition(job) == ("sparsegpt", "uniform", "none", "block", 0.0, 0.25)
     (job,) = planned("+method=best", "allocate.step=0.25", "prune.schedule=full")
     assert job.config is not None
     assert (job.config.allocate["step"], job.config.prune["schedule"]) == (0.25, "full")
