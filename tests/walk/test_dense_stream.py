@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from dsnot_exp.methods.statistics import Statistic
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import is_routed, linears
+from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.walk.hidden_states import States
 from dsnot_exp.walk.loop import walk
 from dsnot_exp.walk.residual import Writers
 from dsnot_exp.walk.sequences import DENSE, Sequences
 from dsnot_exp.walk.view import BlockView
 from tests.support.families import FAMILIES, build, tokens
+from tests.support.ranks import in_processes
 
 BOTH = frozenset({Statistic.DRIFT, Statistic.RESIDUAL_DRIFT, Statistic.MEAN})
 # The linears whose outputs are added to the residual stream as they are.
@@ -168,6 +170,28 @@ def test_without_it_statistics_are_the_same_to_the_bit() -> None:
         assert torch.equal(found.mean, beside.seen[name].mean)
         assert found.drift is None
         assert found.residual_drift is None
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_two_processes_find_the_drifts_of_one(family: str) -> None:
+    ids, alone, whole = tokens(5, 10, seed=1), Halved(), build(family)
+    models = [deepcopy(whole) for _ in range(2)]
+    both(whole, [ids], alone)
+
+    def share(ranks: Ranks) -> Halved:
+        solver, model = Halved(), models[ranks.rank]
+        batches, states = [ids[ranks.share(len(ids))]], States(torch.device("cpu"))
+        blocks = find_blocks(model)
+        walk(Sequences(model, blocks, batches, dense=states), solver, ranks=ranks)
+        return solver
+
+    for found in in_processes(2, share):
+        for name, expected in alone.seen.items():
+            for part in ("drift", "residual_drift"):
+                ours, wanted = getattr(found.seen[name], part), getattr(expected, part)
+                assert (ours is None) == (wanted is None), name
+                if wanted is not None:
+                    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
