@@ -8,16 +8,15 @@ return their input, and the last block reads the hidden states that the walk com
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dsnot_exp.evaluate.losses import Losses
 from dsnot_exp.evaluate.perplexity import exp_of_mean
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
-from dsnot_exp.walk.calls import Forward, replaced_forwards
+from dsnot_exp.walk.last_block import from_last_block
 from dsnot_exp.walk.loop import walk
 from dsnot_exp.walk.sequences import Sequences
 from dsnot_exp.walk.view import BlockView
@@ -66,7 +65,9 @@ class _Losses:
 
         def run() -> None:
             while sequences.done < len(sequences.batches):
-                found = _losses(losses, sequences, sequences.done)
+                batch = sequences.done
+                with from_last_block(sequences, batch, sequences.states[batch]):
+                    found = losses(sequences.batches[batch])
                 if not bool(torch.isfinite(found).all()):
                     name = type(sequences.model).__name__
                     raise RunError(f"{name}: its output contains NaN or infinity")
@@ -74,21 +75,3 @@ class _Losses:
                 sequences.done += 1
 
         sequences.fitting(run)
-
-
-def _losses(losses: Losses, sequences: Sequences, batch: int) -> Tensor:
-    """Losses of one micro-batch whose hidden states have reached the last block. In the model's
-    own forward, only the last block, the norm and the head compute."""
-    last = len(sequences.blocks) - 1
-    calls = [sequences.calls(index)[batch] for index in range(last + 1)]
-
-    def stand_in(index: int, block: nn.Module, real: Forward) -> Forward:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if index == last:
-                return calls[index].run(real, sequences.states[batch])
-            return calls[index].as_returned(args[0] if args else kwargs["hidden_states"])
-
-        return forward
-
-    with replaced_forwards(sequences.blocks, stand_in):
-        return losses(sequences.batches[batch])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +20,8 @@ from dsnot_exp.models.loading import hidden_size
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
-from dsnot_exp.walk.calls import Call, Forward, replaced_forwards
 from dsnot_exp.walk.hidden_states import AUTO, States, Storage
+from dsnot_exp.walk.last_block import from_last_block
 from dsnot_exp.walk.loop import walk
 from dsnot_exp.walk.sequences import Sequences, begin
 from dsnot_exp.walk.squares import Squares
@@ -127,21 +126,9 @@ def _finite(gradient: Tensor | None, block: str) -> Tensor:
 
 
 def _loss(sequences: Sequences, batch: int, hidden: Tensor) -> Tensor:
-    """The summed loss of one sequence, whose hidden states have reached the last block. In the
-    model's own forward only the last block, the norm and the head compute."""
-    last = len(sequences.blocks) - 1
-    calls: list[Call] = [sequences.calls(index)[batch] for index in range(last + 1)]
-
-    def stand_in(index: int, block: nn.Module, real: Forward) -> Forward:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if index == last:
-                return calls[index].run(real, hidden)
-            return calls[index].as_returned(args[0] if args else kwargs["hidden_states"])
-
-        return forward
-
+    """The summed loss of one sequence, whose hidden states have reached the last block."""
     ids = sequences.batches[batch]
-    with replaced_forwards(sequences.blocks, stand_in):
+    with from_last_block(sequences, batch, hidden):
         logits = sequences.model(input_ids=ids, use_cache=False).logits
     return cross_entropy(
         logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum"

@@ -100,11 +100,11 @@ class Sequences:
 
         self.fitting(begin)
 
-    def at(self, index: int, held_out: bool = False) -> Iterator[tuple[Tensor, Call]]:
-        """The inputs of a block and its other arguments, per micro-batch: of the sequences that
-        count for statistics, or of those held out."""
+    def held_out_at(self, index: int) -> Iterator[tuple[Tensor, Call]]:
+        """The inputs of a block and its other arguments, per micro-batch of the held-out
+        sequences."""
         for i, call in enumerate(self.calls(index)):
-            if self.is_held_out(i) == held_out:
+            if self.is_held_out(i):
                 yield self.states[i], call
 
     def is_held_out(self, batch: int) -> bool:

@@ -59,7 +59,7 @@ class BlockView:
         process's held-out sequences."""
 
         def run() -> list[Tensor]:
-            at = self.sequences.at(self.index, held_out=True)
+            at = self.sequences.held_out_at(self.index)
             return [call.replay(self.module, states) for states, call in at]
 
         outputs = self.sequences.fitting(run)

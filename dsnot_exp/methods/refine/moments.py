@@ -11,7 +11,7 @@ which is exchange.py's change on the Gram matrix mean mean^T + diag(var).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -58,10 +58,6 @@ class Independent:
 class Moments(MomentsOptions):
     needs: ClassVar[Needs] = frozenset({Statistic.MEAN, Statistic.VAR})
     rows: ClassVar[Rows] = "independent"
-
-    @property
-    def candidates(self) -> dict[str, Moments]:
-        return {str(swaps): replace(self, max_swaps=swaps) for swaps in self.budgets}
 
     def __call__(
         self,

@@ -4,7 +4,8 @@ before it is imported. DSnoT's are in dsnot/options.py."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 AUTO = "auto"
 BUDGETS = (0, 1, 2, 5, 20, 50)  # what auto chooses from
@@ -35,9 +36,10 @@ class ExchangeOptions:
             raise ValueError(f"pool={self.pool}: expected 1 or more kept weights")
 
     @property
-    def budgets(self) -> tuple[int, ...]:
-        """What there is to choose from."""
-        return BUDGETS if self.max_swaps == AUTO else ()
+    def candidates(self) -> dict[str, Self]:
+        """What there is to choose from, by the number of swaps; see methods/protocols.py."""
+        budgets = BUDGETS if self.max_swaps == AUTO else ()
+        return {str(swaps): replace(self, max_swaps=swaps) for swaps in budgets}
 
     def swaps(self, width: int) -> int:
         """The most swaps in a row of `width` weights."""

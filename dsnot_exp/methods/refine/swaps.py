@@ -7,7 +7,7 @@ pruners, so that the masks follow a corrected target too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -58,10 +58,6 @@ class Stored:
 class Swaps(SwapsOptions):
     needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
     rows: ClassVar[Rows] = "independent"
-
-    @property
-    def candidates(self) -> dict[str, Swaps]:
-        return {str(swaps): replace(self, max_swaps=swaps) for swaps in self.budgets}
 
     def __call__(
         self,
