@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from dsnot_exp.methods.notation import pruned_share, read_pattern
 from dsnot_exp.methods.topk import counts, smallest
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RequestError
 
-SAMPLE = 1 << 16  # scores of which `roughly` finds the threshold
+SAMPLE = 1 << 16  # values of which `roughly` finds the threshold
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,17 @@ class Unstructured:
             return ~smallest(flat, int(flat.shape[1] * self.sparsity)).reshape(scores.shape)
         return ~smallest(scores, int(scores.shape[1] * self.sparsity))
 
-    def roughly(self, scores: Tensor) -> Tensor:
-        """As `mask(scores, "matrix")`, faster, with a threshold from a sample of the scores: the
-        budget is off by less than one percent of the scores."""
-        return self._above(scores, _sampled(scores, 0, scores.numel()))
+    def roughly(self, values: Tensor) -> Tensor:
+        """The largest `values: (out, in)` of the matrix by magnitude, 0 in place of the others.
+        Faster than `mask`: the threshold comes from a sample, and the budget is off by less than
+        one percent of the values."""
+        return self._shrunk(values, _sampled(values, 0, values.numel()))
 
-    def _above(self, scores: Tensor, sample: Tensor) -> Tensor:
+    def _shrunk(self, values: Tensor, sample: Tensor) -> Tensor:
         count = int(len(sample) * self.sparsity)
-        return scores > sample.kthvalue(count).values if count else torch.ones_like(scores).bool()
+        if not count:
+            return values.clone()
+        return hardshrink(values, float(sample.abs().kthvalue(count).values))
 
     def refuse_width(self, width: int, layer: str) -> None:
         """Every width is valid."""
@@ -68,8 +72,8 @@ class NM:
         """Keep the `n` largest scores of each group, whatever the `scope`."""
         return ~smallest(self.groups(scores), self.m - self.n).flatten(1)
 
-    def roughly(self, scores: Tensor) -> Tensor:
-        return self.mask(scores)
+    def roughly(self, values: Tensor) -> Tensor:
+        return values * self.mask(values.abs())
 
     def refuse_width(self, width: int, layer: str) -> None:
         if width % self.m:
@@ -122,17 +126,17 @@ class SharedRows(Unstructured):
         everyones = self.ranks.concat(scores)
         return super().mask(everyones, scope)[self.ranks.share(len(everyones))]
 
-    def roughly(self, scores: Tensor) -> Tensor:
-        rows, width = self.ranks.gather(len(scores)), scores.shape[1]
-        own = _sampled(scores, sum(rows[: self.ranks.rank]) * width, sum(rows) * width)
-        return self._above(scores, self.ranks.concat(own))
+    def roughly(self, values: Tensor) -> Tensor:
+        rows, width = self.ranks.gather(len(values)), values.shape[1]
+        own = _sampled(values, sum(rows[: self.ranks.rank]) * width, sum(rows) * width)
+        return self._shrunk(values, self.ranks.concat(own))
 
 
-def _sampled(scores: Tensor, first: int, total: int) -> Tensor:
-    """Every k-th of `total` scores, of which `scores` holds those from the `first` on: whoever
+def _sampled(values: Tensor, first: int, total: int) -> Tensor:
+    """Every k-th of `total` values, of which `values` holds those from the `first` on: whoever
     holds which, the sample is the same."""
     every = -(-total // SAMPLE)
-    return scores.flatten()[-first % every :: every]
+    return values.flatten()[-first % every :: every]
 
 
 def over(pattern: Pattern, ranks: Ranks) -> Pattern:

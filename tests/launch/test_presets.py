@@ -61,7 +61,7 @@ def test_a_preset_is_the_same_run_as_its_parts_and_is_recorded() -> None:
     assert preset.config is not None
     assert parts.config is not None
     assert (preset.identity, preset.folder) == (parts.identity, parts.folder)
-    assert (preset.config.method, parts.config.method) == ("best-1", None)
+    assert (preset.config.method, parts.config.method) == ("best-2", None)
     assert preset.folder.name.startswith("tinyworld-alps-0.5-none-block-fisher-")
 
 

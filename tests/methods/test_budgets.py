@@ -141,12 +141,15 @@ def test_a_rough_budget_is_near_and_the_same_whoever_holds_the_rows(
     size: tuple[int, int], sparsity: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """(401, 499) has more entries than the sample."""
-    whole = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    whole = torch.randn(size, generator=torch.Generator().manual_seed(0))
     plain, ranks = Unstructured(sparsity), [Ranks(rank, 3) for rank in range(3)]
     rows = [len(whole[rank.share(len(whole))]) for rank in ranks]
     samples: list[torch.Tensor] = []
     rough = plain.roughly(whole)
-    assert abs(int((~rough).sum()) - whole.numel() * sparsity) <= 1 + 0.01 * whole.numel()
+    kept = rough != 0
+    assert torch.equal(rough, whole * kept)
+    assert abs(int((~kept).sum()) - whole.numel() * sparsity) <= 1 + 0.01 * whole.numel()
+    assert sparsity == 0 or whole[~kept].abs().max() <= whole[kept].abs().min()
     monkeypatch.setattr(Ranks, "gather", lambda self, value: rows)
     monkeypatch.setattr(Ranks, "concat", lambda self, part: samples.append(part) or part)
     for rank in ranks:
@@ -158,5 +161,5 @@ def test_a_rough_budget_is_near_and_the_same_whoever_holds_the_rows(
 
 
 def test_a_rough_n_of_m_is_exact() -> None:
-    scores = torch.rand(3, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(NM(2, 4).roughly(scores), NM(2, 4).mask(scores))
+    values = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(NM(2, 4).roughly(values), values * NM(2, 4).mask(values.abs()))

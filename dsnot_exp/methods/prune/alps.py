@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.gram import multiplies_bfloat16
-from dsnot_exp.methods.layer_error import only
 from dsnot_exp.methods.normal_equations import (
     conjugate_gradient,
     inverse,
@@ -33,8 +32,8 @@ from dsnot_exp.methods.prune.alps_schedules import (
     ByChange,
     Inverse,
     Schedule,
-    doubling,
     eigenvectors,
+    stepwise,
 )
 from dsnot_exp.methods.prune.options import SCHEDULES, ALPSOptions
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
@@ -42,15 +41,15 @@ from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 @dataclass(frozen=True)
 class ALPS(ALPSOptions):
-    """Takes 30 + 2 + `cg_steps` products (out, in) x (in, in) and five factorisations.
+    """Takes 20 + 2 + `cg_steps` products (out, in) x (in, in) and four factorisations.
 
     Memory: Hn and P, (in, in) each, of one input at a time, D if the dense stream corrects the
     target, and at most eight matrices (out, in), all float32; a bfloat16 copy of P is half of one
     more, until it takes the place of P.
 
-    Linears of one input share Hn. They do not share P: the short schedule has five. One
-    eigendecomposition would be one matrix, but it and the products that make the five P from it,
-    for q, k and v each, take longer than five Cholesky inversions. The full schedule has up to a
+    Linears of one input share Hn. They do not share P: the short schedule has four. One
+    eigendecomposition would be one matrix, but it and the products that make the four P from it,
+    for q, k and v each, take longer than four Cholesky inversions. The full schedule has up to a
     hundred penalties; there the eigenvectors are shared: one more matrix (in, in), and several more
     while they are computed in float64.
     """
@@ -82,7 +81,7 @@ class ALPS(ALPSOptions):
 
     def tools(self, hn: Tensor, statistics: InputStatistics) -> tuple[Inverse, Schedule]:
         if self.schedule == "short":
-            return partial(inverse, hn), doubling
+            return partial(inverse, hn), stepwise
         eigen = statistics.once(("eigenvectors", self.damping), lambda _: eigenvectors(hn))
         return eigen.inverse, ByChange()
 
@@ -97,13 +96,14 @@ class ALPS(ALPSOptions):
         """The state s after the iterations: (out, in). target: B; start: s before them."""
         state, before, products = start, self.penalty, _Products(invert, target)
         for iteration in range(self.iterations or SCHEDULES[self.schedule]):
-            mask = pattern.roughly(state.abs())
-            rho = schedule(iteration, before, mask)
+            sparse = pattern.roughly(state)  # d
+            rho = schedule(iteration, before, sparse)
             if rho is None:
                 break
-            dual = only(state, ~mask)  # V / before
-            right = torch.add(target, state, alpha=rho).add_(dual, alpha=-(rho + before))
-            state = products(right, rho).add(dual, alpha=before / rho)
+            # B + rho d - V, where V = before (s - d)
+            right = torch.add(target, state, alpha=-before).add_(sparse, alpha=rho + before)
+            pruned = torch.sub(state, sparse, out=sparse)
+            state = products(right, rho).add(pruned, alpha=before / rho)
             before = rho
         return state
 

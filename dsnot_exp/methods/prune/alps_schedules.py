@@ -10,28 +10,33 @@ from torch import Tensor
 
 from dsnot_exp.methods.normal_equations import indefinite
 
-# What follows rho, given the iteration, rho and the present mask; None ends the iterations.
+# What follows rho, given the iteration, rho and d, the sparse copy; None ends the iterations.
 Schedule = Callable[[int, float, Tensor], float | None]
 Inverse = Callable[[float], Tensor]  # rho -> P
-EVERY = 5  # iterations of the short schedule at one penalty
+EVERY, TIMES = 5, 1.8  # short: iterations at one penalty, and what it is multiplied by then
 GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # full: from this share of the support, times this
 
 
-def doubling(iteration: int, rho: float, mask: Tensor) -> float:
-    """The short schedule: 0.1 for ten iterations, then 0.2, 0.4, 0.8 and 1.6 for five each."""
-    return 2 * rho if iteration > EVERY and iteration % EVERY == 0 else rho
+def stepwise(iteration: int, rho: float, sparse: Tensor) -> float:
+    """The short schedule: 0.1, 0.18, 0.32 and 0.58 for five iterations each.
+
+    Chosen on 16 layers of SmolLM2 at 60 %, 80 % and 2:4: 30 iterations with 0.1 for ten, then 0.2
+    to 1.6 for five each, leave layer errors that are 0.1 % to 0.4 % larger.
+    """
+    return TIMES * rho if iteration and iteration % EVERY == 0 else rho
 
 
 @dataclass
 class ByChange:
     """The full schedule: every third iteration, rho grows by how much the support has changed since
-    the last time; no change ends the iterations. supported: the mask then"""
+    the last time; no change ends the iterations. supported: where d was not 0 then"""
 
     supported: Tensor | None = None
 
-    def __call__(self, iteration: int, rho: float, mask: Tensor) -> float | None:
+    def __call__(self, iteration: int, rho: float, sparse: Tensor) -> float | None:
         if iteration % 3:
             return rho
+        mask = sparse != 0
         before, self.supported = self.supported, mask
         if before is None:
             return rho

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SCOPES = ("auto", "row", "matrix")
-SCHEDULES = {"short": 30, "full": 300}  # ALPS: the iterations of each, at most
+SCHEDULES = {"short": 20, "full": 300}  # ALPS: the iterations of each, at most
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SparseGPTOptions:
 
 @dataclass(frozen=True)
 class ALPSOptions:
-    """schedule: `short`, 30 iterations; `full`, the paper's, up to 300
+    """schedule: `short`, 20 iterations; `full`, the paper's, up to 300
     iterations: at most; the schedule's own if not given
     penalty: rho in the first iteration, the pull towards the sparse weight
     damping: added to the diagonal of the normalised Gram matrix, which is 1
@@ -69,7 +69,7 @@ class ALPSOptions:
     iterations: int | None = None
     penalty: float = 0.1
     damping: float = 0.01
-    cg_steps: int = 10
+    cg_steps: int = 5
 
     def __post_init__(self) -> None:
         _refuse_unknown("schedule", self.schedule, tuple(SCHEDULES))
