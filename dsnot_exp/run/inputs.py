@@ -33,6 +33,7 @@ from dsnot_exp.run.check_model import (
 )
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.room import refuse_without_room
+from dsnot_exp.run.slow_dtype import slow_dtype
 from dsnot_exp.run.texts import Texts
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError
@@ -116,7 +117,8 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         state_bytes=(block_weights + _states(plan, config, calibration))
         * weight_dtype(config, plan).itemsize,
     )
-    for warning in inputs.warnings:
+    slow = slow_dtype(weight_dtype(config, plan), plan.device)
+    for warning in [*inputs.warnings, *([slow] if slow else [])]:
         say(f"warning   {warning}")
     return plan, inputs
 
