@@ -10,33 +10,21 @@ and steps, whatever their masks:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.normal_equations import inverse, shared
-from dsnot_exp.methods.protocols import Needs, Rows
-from dsnot_exp.methods.reconstruct.fixed_mask import reconstructed
+from dsnot_exp.methods.normal_equations import Normalised, inverse
+from dsnot_exp.methods.reconstruct.fixed_mask import FixedMask, Solve
 from dsnot_exp.methods.reconstruct.options import ADMMOptions
-from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 
 @dataclass(frozen=True)
-class ADMM(ADMMOptions):
+class ADMM(ADMMOptions, FixedMask):
     """Takes `steps` + 3 products (out, in) x (in, in) and one inverse. Linears that share an input
     do not share P: making it costs as much as a few steps, and keeping it one more Gram matrix."""
 
-    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
-    rows: ClassVar[Rows] = "independent"
-
-    def __call__(
-        self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
-    ) -> Tensor:
-        """dense, sparse, mask: (out, in) -> the layer's new sparse weight (out, in)."""
-        if statistics is None:  # an expert that saw too few tokens
-            return sparse
-        problem = shared(statistics, self.damping)
+    def solver(self, problem: Normalised) -> Solve:
         factor = inverse(problem.gram, self.rho, "reconstruct")
 
         def solve(target: Tensor, start: Tensor, kept: Tensor) -> Tensor:
@@ -47,4 +35,4 @@ class ADMM(ADMMOptions):
                 x = torch.addmm(unmasked, z - dual, factor, alpha=self.rho)
             return (x + dual).mul_(kept)
 
-        return reconstructed(problem, dense, sparse, mask, statistics, solve)
+        return solve

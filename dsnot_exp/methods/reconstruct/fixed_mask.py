@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.normal_equations import Normalised, error_change, right_side
-from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.methods.normal_equations import Normalised, error_change, right_side, shared
+from dsnot_exp.methods.protocols import Needs, Rows
+from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 # B, start and mask (rows, in) -> x (rows, in), 0 where the mask is False
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 ENTRIES, ENTRIES_GPU = 1 << 22, 1 << 26  # of the rows that are solved together
 ROUNDING = 1e-7  # of a row's energy: a smaller change of its error is none
+
+
+class FixedMask:
+    """A reconstructor whose rows are least squares problems: it says how they are solved."""
+
+    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
+    rows: ClassVar[Rows] = "independent"
+    damping: float
+
+    def solver(self, problem: Normalised) -> Solve:
+        """How to solve rows of a layer with this Hn."""
+        raise NotImplementedError
+
+    def __call__(
+        self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
+    ) -> Tensor:
+        """dense, sparse, mask: (out, in) -> the layer's new sparse weight (out, in)."""
+        if statistics is None:  # an expert that saw too few tokens
+            return sparse
+        problem = shared(statistics, self.damping)
+        return reconstructed(problem, dense, sparse, mask, statistics, self.solver(problem))
 
 
 def reconstructed(

@@ -6,37 +6,24 @@ Row by row, x Hn = B on the kept columns is solved by a Cholesky factorisation i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dsnot_exp.methods.normal_equations import shared
-from dsnot_exp.methods.protocols import Needs, Rows
-from dsnot_exp.methods.reconstruct.fixed_mask import reconstructed
+from dsnot_exp.methods.normal_equations import Normalised
+from dsnot_exp.methods.reconstruct.fixed_mask import FixedMask, Solve
 from dsnot_exp.methods.reconstruct.options import LeastSquaresOptions
-from dsnot_exp.methods.statistics import InputStatistics, Statistic
 
 ENTRIES = 1 << 23  # of the matrices that are factored together, float64
 
 
 @dataclass(frozen=True)
-class LeastSquares(LeastSquaresOptions):
-    needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
-    rows: ClassVar[Rows] = "independent"
-
-    def __call__(
-        self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
-    ) -> Tensor:
-        """dense, sparse, mask: (out, in) -> the layer's new sparse weight (out, in)."""
-        if statistics is None:  # an expert that saw too few tokens
-            return sparse
-        problem = shared(statistics, self.damping)
-
+class LeastSquares(LeastSquaresOptions, FixedMask):
+    def solver(self, problem: Normalised) -> Solve:
         def solve(target: Tensor, start: Tensor, kept: Tensor) -> Tensor:
             return solve_rows(problem.gram, target, kept)
 
-        return reconstructed(problem, dense, sparse, mask, statistics, solve)
+        return solve
 
 
 def solve_rows(gram: Tensor, target: Tensor, mask: Tensor) -> Tensor:
