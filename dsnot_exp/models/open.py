@@ -50,16 +50,22 @@ def check_headers(source: Source, files: list[Path], config: Any) -> Report:
 
 
 def open_model(
-    source: Source, options: ModelConfig, device: torch.device, checked: Report | None = None
+    source: Source,
+    options: ModelConfig,
+    device: torch.device,
+    checked: Report | None = None,
+    training: int = 0,
 ) -> Placed:
-    """checked: what `check_files` has returned, if it was called"""
+    """checked: what `check_files` has returned, if it was called; training: bytes of the device
+    that the training of a block takes beside the weights"""
     if streams(source, options):
         return stream(source, options, device, checked)
     files = shard_files(source) if options.use_safetensors else None
     if files is not None and checked is None:
         check_headers(source, files, load_config(source))
     model, report = load_model(source, options.dtype, options.use_safetensors)
-    return place(model, find_blocks(model, options.blocks), device, options.dense, report)
+    blocks = find_blocks(model, options.blocks)
+    return place(model, blocks, device, options.dense, report, training)
 
 
 def streams(source: Source, options: ModelConfig) -> bool:

@@ -16,7 +16,7 @@ from dsnot_exp.models.linears import linears
 from dsnot_exp.models.report import UNKNOWN, Report
 from dsnot_exp.models.shards import Shards
 
-RESERVE = 2 << 30  # bytes of device memory left for activations
+RESERVE = 2 << 30  # bytes of device memory left for activations and statistics
 
 
 @dataclass
@@ -83,9 +83,12 @@ def place(
     device: torch.device,
     dense: Sequence[str] = (),
     loaded: Report = UNKNOWN,
+    training: int = 0,
 ) -> Placed:
-    """Move the model to `device`. If it does not fit, leave its blocks in memory."""
-    if device.type == "cpu" or weight_bytes(model) + RESERVE < torch.cuda.mem_get_info(device)[0]:
+    """Move the model to `device`. If it does not fit, leave its blocks in memory. training: bytes
+    that the training of a block takes beside the weights"""
+    needed = weight_bytes(model) + RESERVE + training
+    if device.type == "cpu" or needed < torch.cuda.mem_get_info(device)[0]:
         return Placed(model.to(device), blocks, device, dense=dense, loaded=loaded)
     move_all_but(blocks[1], model, device)
     return Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)

@@ -54,6 +54,7 @@ class Inputs:
     task_bos: bool | None  # whether requests start with BOS; None: as the tokenizer does
     checked: Report | None  # the report of loading the weights; None if they are checked later
     state_bytes: int  # upper bound of the state on disk
+    training_bytes: int = 0  # of the device, for the training of a block, beside its weights
 
     def initializer_only(self) -> Inputs:
         """The inputs of the `pruned` stage."""
@@ -84,13 +85,13 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     config = load_config(source)
     refuse_other_kinds(source.place, config)
     plan = settle_lengths(plan, positions(config))
-    block_weights = 0
+    block_weights = training_bytes = 0
     if plan.recipe is not None:
         model = skeleton(source, config)
         say_kept_dense(refuse_unprunable_model(plan, model))
         blocks = find_blocks(model, plan.config.model.blocks)
         plan = settle_total(plan, blocks)
-        refuse_without_room(plan, blocks[1], weight_dtype(config, plan))
+        training_bytes = refuse_without_room(plan, blocks[1], weight_dtype(config, plan))
         block_weights = sum(p.numel() for p in blocks[1].parameters())
     checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval
@@ -116,6 +117,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         checked=checked,
         state_bytes=(block_weights + _states(plan, config, calibration))
         * weight_dtype(config, plan).itemsize,
+        training_bytes=training_bytes,
     )
     slow = slow_dtype(weight_dtype(config, plan), plan.device)
     for warning in [*inputs.warnings, *([slow] if slow else [])]:

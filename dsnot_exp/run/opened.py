@@ -19,7 +19,8 @@ from dsnot_exp.utils.errors import RunError
 
 def open_for(plan: Plan, inputs: Inputs) -> Placed:
     """Open the run's model. Raises if the run cannot prune or train it."""
-    placed = open_model(inputs.source, plan.config.model, plan.device, inputs.checked)
+    options, training = plan.config.model, inputs.training_bytes
+    placed = open_model(inputs.source, options, plan.device, inputs.checked, training)
     if plan.finetuner is not None and not placed.whole:
         raise RunError(
             "finetune=lora: the model does not fit on the device and cannot be trained block "

@@ -13,15 +13,18 @@ from dsnot_exp.utils.batch_size import total_memory
 from dsnot_exp.utils.errors import RequestError
 
 
-def refuse_without_room(plan: Plan, blocks: nn.ModuleList, dtype: torch.dtype) -> None:
-    """Raise if the largest block, the state of its training and the activations of one sequence
-    are more than the device's memory. blocks: on the meta device; dtype: of the weights"""
+def refuse_without_room(plan: Plan, blocks: nn.ModuleList, dtype: torch.dtype) -> int:
+    """The bytes that the training of a block takes beside its weights, at least; 0 without one.
+    Raises if they and the largest block are more than the device's memory.
+
+    blocks: on the meta device; dtype: of the weights
+    """
     recipe, calib = plan.recipe, plan.config.calib
     if recipe is None or recipe.block_reconstructor is None:
-        return
+        return 0
     assert calib.seqlen is not None
     sparsity = float(plan.config.sparsity or 0)
-    most = state = 0
+    most = state = beside = 0
     for block, own in zip(blocks, owned(blocks, plan.config.model.dense), strict=True):
         weights = sum(linear.weight.numel() for linear in own.values())
         kept = round(weights * (1 - sparsity))
@@ -29,14 +32,17 @@ def refuse_without_room(plan: Plan, blocks: nn.ModuleList, dtype: torch.dtype) -
         copy = weights * dtype.itemsize  # the dense weights, for the layers' errors
         parameters = sum(p.numel() for p in block.parameters()) * dtype.itemsize
         activations = activation_bytes(own, calib.seqlen, dtype)
-        if (needed := parameters + copy + trained + activations) > most:
-            most, state = needed, trained
+        extra = copy + trained + activations
+        beside = max(beside, extra)
+        if parameters + extra > most:
+            most, state = parameters + extra, trained
     if most > (memory := total_memory(plan.device)):
         raise RequestError(
             f"reconstruct={plan.config.reconstruct['name']}: the largest block takes "
             f"{most:,} bytes while it is trained ({state:,} for the optimizer and its copies), and "
             f"{plan.device} has {memory:,}; choose a larger device, or reconstruct=none"
         )
+    return beside
 
 
 def activation_bytes(linears: Mapping[str, Linear], seqlen: int, dtype: torch.dtype) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from dsnot_exp.evaluate.perplexity import perplexity
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.placement import Placed, dispatched, move_all_but, place, weight_bytes
+from dsnot_exp.models.placement import (
+    RESERVE,
+    Placed,
+    dispatched,
+    move_all_but,
+    place,
+    weight_bytes,
+)
 from tests.support.families import build, tokens
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -21,6 +29,16 @@ def test_all_but_the_blocks_is_moved() -> None:
     devices = {n: p.device.type for n, p in model.named_parameters()}
     assert {d for n, d in devices.items() if n.startswith(name)} == {"cpu"}
     assert {d for n, d in devices.items() if not n.startswith(name)} == {"meta"}
+
+
+@pytest.mark.parametrize(("training", "whole"), [(0, True), (99, True), (100, False)])
+def test_a_block_that_is_trained_needs_room_beside_the_weights(
+    training: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("llama")
+    free = weight_bytes(model) + RESERVE + 100
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    assert place(model, find_blocks(model), META, training=training).whole is whole
 
 
 def test_a_block_is_brought_and_put_back() -> None:

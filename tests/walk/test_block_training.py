@@ -271,7 +271,8 @@ def test_it_is_refused_without_room_before_the_weights_are_read(
             match=r"^reconstruct=block: the largest block takes [\d,]+ bytes .* 50,000;",
         )
     ):
-        prepare(make_plan(config))
+        inputs = prepare(make_plan(config))[1]
+        assert 0 < inputs.training_bytes < memory
 
 
 @dataclass(frozen=True)
