@@ -24,7 +24,10 @@ def allocation(runs: Sequence[Run]) -> Drawn:
             found.append((run, cells))
     if not found:
         return None
-    shown = found[:MOST]
+    titles = [_title(run) for run, _ in found]
+    # Those that differ in more than a seed come first.
+    again = {index: titles[:index].count(title) for index, title in enumerate(titles)}
+    shown = [found[index] for index in sorted(again, key=again.__getitem__)[:MOST]]
     figure, axes = canvas(1, len(shown), 2.6 + 2.4 * len(shown), 4.2)
     values = [value for _, cells in shown for value in cells.values()]
     for axis, (run, cells) in zip(axes.flat, shown, strict=True):
@@ -69,6 +72,9 @@ def _panel(axis: Any, run: Run, cells: Map, span: tuple[float, float]) -> Any:
     axis.set_xticks(range(len(names)), [n.rpartition(".")[2] for n in names], rotation=90)
     step = max(1, len(blocks) // 16)
     axis.set_yticks(range(len(blocks))[::step], blocks[::step])
-    allocator = run.options.get("allocate.name")
-    axis.set_title(f"{run.model}, {allocator}, {run.budget}", fontsize=8.5)
+    axis.set_title(_title(run), fontsize=8.5)
     return image
+
+
+def _title(run: Run) -> str:
+    return f"{run.model}, {run.options.get('allocate.name')}, {run.budget}"

@@ -45,3 +45,20 @@ def test_an_allocation_is_drawn_once_and_only_where_layers_differ(tmp_path: Path
     assert len([axis for axis in drawn[2].axes if axis.images]) == 2
     for nothing in (uniform, None, [], {"model": "a", "x.1.q": None, "x.2.q": "2:0"}):
         assert allocation(runs(tmp_path / str(nothing)[:9], nothing)) is None
+
+
+def test_panels_that_differ_in_a_seed_alone_give_way_to_others(tmp_path: Path) -> None:
+    """Six allocations, of which the last alone has another sparsity."""
+    found = [DENSER_OUTWARDS | {"model.layers.0.q": 0.4 + 0.01 * i} for i in range(6)]
+    results = [result(perplexity=7.0, seed=i) for i in range(6)]
+    for one, own in zip(results, found, strict=True):
+        one["sparsity"]["targets"] = own
+    results[5]["config"]["sparsity"] = 0.7
+    drawn = allocation(load(fill(tmp_path, *results))[0])
+    assert drawn is not None
+    _, caption, figure = drawn
+    titles = [axis.get_title() for axis in figure.axes if axis.images]
+    assert len(titles) == 4
+    assert len(set(titles[:2])) == 2
+    assert len(set(titles)) == 2
+    assert "Shown: 4 of 6 allocations." in caption
