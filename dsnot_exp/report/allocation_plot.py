@@ -26,8 +26,8 @@ def allocation(runs: Sequence[Run]) -> Drawn:
         return None
     titles = [_title(run) for run, _ in found]
     # Those that differ in more than a seed come first.
-    again = {index: titles[:index].count(title) for index, title in enumerate(titles)}
-    shown = [found[index] for index in sorted(again, key=again.__getitem__)[:MOST]]
+    order = sorted(range(len(found)), key=lambda index: titles[:index].count(titles[index]))
+    shown = [found[index] for index in order[:MOST]]
     figure, axes = canvas(1, len(shown), 2.6 + 2.4 * len(shown), 4.2)
     values = [value for _, cells in shown for value in cells.values()]
     for axis, (run, cells) in zip(axes.flat, shown, strict=True):

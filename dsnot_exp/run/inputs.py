@@ -85,13 +85,14 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     config = load_config(source)
     refuse_other_kinds(source.place, config)
     plan = settle_lengths(plan, positions(config))
+    dtype = weight_dtype(config, plan)
     block_weights = training_bytes = 0
     if plan.recipe is not None:
         model = skeleton(source, config)
         say_kept_dense(refuse_unprunable_model(plan, model))
         blocks = find_blocks(model, plan.config.model.blocks)
         plan = settle_total(plan, blocks)
-        training_bytes = refuse_without_room(plan, blocks[1], weight_dtype(config, plan))
+        training_bytes = refuse_without_room(plan, blocks[1], dtype)
         block_weights = sum(p.numel() for p in blocks[1].parameters())
     checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval
@@ -115,11 +116,10 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         evaluation=texts.evaluation(),
         task_bos=texts.bos("eval").of_tasks,
         checked=checked,
-        state_bytes=(block_weights + _states(plan, config, calibration))
-        * weight_dtype(config, plan).itemsize,
+        state_bytes=(block_weights + _states(plan, config, calibration)) * dtype.itemsize,
         training_bytes=training_bytes,
     )
-    slow = slow_dtype(weight_dtype(config, plan), plan.device)
+    slow = slow_dtype(dtype, plan.device)
     for warning in [*inputs.warnings, *([slow] if slow else [])]:
         say(f"warning   {warning}")
     return plan, inputs

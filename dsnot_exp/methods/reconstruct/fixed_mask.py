@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,16 +19,16 @@ ENTRIES, ENTRIES_GPU = 1 << 22, 1 << 26  # of the rows that are solved together
 ROUNDING = 1e-7  # of a row's energy: a smaller change of its error is none
 
 
-class FixedMask:
+class FixedMask(ABC):
     """A reconstructor whose rows are least squares problems: it says how they are solved."""
 
     needs: ClassVar[Needs] = frozenset({Statistic.NORMALISED, Statistic.TARGET})
     rows: ClassVar[Rows] = "independent"
     damping: float
 
+    @abstractmethod
     def solver(self, problem: Normalised) -> Solve:
         """How to solve rows of a layer with this Hn."""
-        raise NotImplementedError
 
     def __call__(
         self, dense: Tensor, sparse: Tensor, mask: Tensor, statistics: InputStatistics | None
