@@ -13,7 +13,6 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, shard_name, size_in, write_shard
-from dsnot_exp.models.sparse_record import NAME as RECORD
 from dsnot_exp.models.sparse_record import write_record
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.utils.errors import RunError
@@ -41,8 +40,7 @@ def save_model(
             model.model.save_pretrained(temporary, safe_serialization=True)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        if record is not None:
-            write_record(temporary, record)
+        write_record(temporary, record)
         temporary.chmod(0o755)  # mkdtemp and safetensors deny access to other users
         for file in temporary.iterdir():
             file.chmod(0o644)
@@ -62,7 +60,7 @@ def _collect(source: Path, target: Path) -> None:
     for file in source.iterdir():
         if ours:
             os.link(file, target / file.name)
-        elif file.suffix in KEPT and file.name != RECORD:
+        elif file.suffix in KEPT:
             shutil.copyfile(file, target / file.name)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dsnot_exp import __version__
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.source import Source
-from dsnot_exp.models.sparse_record import NAME, read_record
+from dsnot_exp.models.sparse_record import KEY, read_record
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.models.zeros import Counts, count_zeros, share
 from dsnot_exp.results.privacy import private
@@ -50,8 +50,8 @@ def look_for_zeros(placed: Placed, source: Source, prunes: bool) -> Found:
     limit = min(DENSE if source.gguf is None else DENSE_GGUF, recorded / 2 or 1.0)
     if achieved <= limit:
         warning = (
-            f"{NAME} beside the weights calls the model sparse, but {achieved:.1%} of them are "
-            "zero: it is treated as dense."
+            f"{KEY} in the model's config.json calls it sparse, but {achieved:.1%} of its weights "
+            "are zero: it is treated as dense."
         )
         return Found(zeros, None, (warning,) if recorded else ())
     sparse = {key: record.get(key) for key in (*GROUPS, *FACTS)} | {"sparsity": achieved}

@@ -36,7 +36,8 @@ def test_the_result_tells_the_targets_and_the_model_has_them(
     least, largest = min(sparsity["layers"].values()), max(sparsity["layers"].values())
     assert f"layers    {least:.4f} to {largest:.4f} of each layer, by allocate=fisher" in done.out
     assert done.result["timing_s"]["allocate"] > 0
-    assert json.loads((done.folder / "model/dsnot_exp.json").read_text())["allocate"] == "fisher"
+    saved = json.loads((done.folder / "model/config.json").read_text())
+    assert saved["dsnot_exp"]["allocate"] == "fisher"
 
 
 def test_an_allocation_is_found_once_for_all_that_follows_it(

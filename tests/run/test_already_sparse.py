@@ -4,17 +4,19 @@ tells how it was made."""
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.source import locate
-from dsnot_exp.models.sparse_record import NAME
+from dsnot_exp.models.sparse_record import KEY, write_record
 from dsnot_exp.run.already_sparse import Found, look_for_zeros
 from tests.support.command import Command, toy_arguments
 from tests.support.families import build
@@ -33,6 +35,11 @@ def toy(folder: Path, zeros: float) -> Path:
             tensor.view(-1)[torch.randperm(tensor.numel(), generator=generator)[:count]] = 0
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "config.json").read_text())[KEY]
+    return record
 
 
 def found(folder: Path, prunes: bool = False, streaming: str = "false") -> Found:
@@ -65,24 +72,29 @@ def test_a_streamed_model_that_is_pruned_is_judged_by_one_block(tmp_path: Path) 
     assert "already sparse before this run pruned it: 50.0% zeros" in told.warnings[0]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema": 1, "sparsity": "a"}'])
-def test_a_record_of_others_does_no_harm(content: str, tmp_path: Path) -> None:
-    (toy(tmp_path, 0.5) / NAME).write_text(content)
+def recorded(folder: Path, record: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {KEY: record}))
+
+
+@pytest.mark.parametrize("content", [[], {}, "a", {"schema": 1, "sparsity": "a"}, {"schema": 2}])
+def test_a_record_of_others_does_no_harm(content: Any, tmp_path: Path) -> None:
+    recorded(toy(tmp_path, 0.5), content)
     told = found(tmp_path)
     assert told.sparse is not None
     assert told.sparse["prune"] is None
 
 
 def test_a_record_that_the_weights_contradict_is_not_believed(tmp_path: Path) -> None:
-    (toy(tmp_path, 0.0) / NAME).write_text(json.dumps({"schema": 1, "sparsity": 0.5}))
+    recorded(toy(tmp_path, 0.0), {"schema": 1, "sparsity": 0.5})
     told = found(tmp_path)
     assert told.sparse is None
-    assert NAME in told.warnings[0]
+    assert KEY in told.warnings[0]
 
 
 def test_a_low_sparsity_that_is_recorded_is_believed(tmp_path: Path) -> None:
     record = {"schema": 1, "sparsity": 0.02, "prune": "wanda"}
-    (toy(tmp_path, 0.02) / NAME).write_text(json.dumps(record))
+    recorded(toy(tmp_path, 0.02), record)
     assert (found(tmp_path).sparse or {})["prune"] == "wanda"
 
 
@@ -104,13 +116,32 @@ def test_a_saved_model_is_known_again(streaming: str, command: Command, tmp_path
     sparse: dict[str, Any] = kept.result["model"]["sparse"]
     assert {key: sparse[key] for key in same} == same
     assert made.result["model"]["sparse"] is None
-    assert str(tmp_path) not in (made.folder / "model" / NAME).read_text()
+    assert str(tmp_path) not in (made.folder / "model" / "config.json").read_text()
     assert {file.stat().st_nlink for file in (made.folder / "model").iterdir()} == {1}
-    records = [json.loads((run.folder / "model" / NAME).read_text()) for run in (made, kept)]
+    records = [record_in(run.folder / "model") for run in (made, kept)]
     assert records[0] == records[1]
     if streaming == "true":
         return
     more = command(*again, "prune=magnitude", "refine=none", "sparsity=0.7", run="more")
     assert more.result["model"]["sparse"] == sparse
     assert "already sparse" in more.result["warnings"][0]
-    assert json.loads((more.folder / "model" / NAME).read_text())["base_sparse"] == sparse
+    assert record_in(more.folder / "model")["base_sparse"] == sparse
+
+
+def test_transformers_keeps_the_record_and_says_nothing(
+    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*toy_arguments(tmp_path), "save=true", "refine=none"]
+    folder = command(*words, run="made").folder / "model"
+    with warnings.catch_warnings(), caplog.at_level("WARNING"):
+        warnings.simplefilter("error")
+        model = AutoModelForCausalLM.from_pretrained(folder)
+    assert caplog.records == []
+    model.save_pretrained(tmp_path / "again")
+    assert record_in(tmp_path / "again") == record_in(folder)
+    assert record_in(folder)["prune"] == "wanda"
+    dense = build("llama")
+    dense.config.dsnot_exp = record_in(folder)
+    dense.save_pretrained(tmp_path / "dense")
+    write_record(tmp_path / "dense", None)
+    assert KEY not in json.loads((tmp_path / "dense/config.json").read_text())
