@@ -20,7 +20,7 @@ STAGES = ("dense", "pruned", "refined")
 BASELINES = STAGES[:2]
 DTYPES = ("auto", "float32", "bfloat16", "float16")  # of the weights in memory
 PLACES = ("auto", "device", "memory", "disk")  # of the hidden states
-WITHOUT_EFFECT = ("wandb", "save", "rerun", "resume", "out", "sweep", "device", "method")
+WITHOUT_EFFECT = ("wandb", "save", "rerun", "resume", "out", "sweep", "device", "method", "plugins")
 PAPER_TASKS = [
     "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa",
 ]  # fmt: skip
@@ -107,6 +107,7 @@ class Config:
     rerun: bool = False  # false: skip a run that has a result
     resume: str = "true"  # resume a stopped run; false: start over; never: keep no state
     out: str = "outputs"  # folder of all sweeps, and of the measurements they share
+    plugins: Any = field(default_factory=list)  # Python files with methods, one or a list
     method: str | None = None  # the preset that was chosen with +method, and its version
     sweep: str = "runs"  # subfolder of `out` for this run and related runs
 

@@ -10,6 +10,7 @@ import hydra
 
 from dsnot_exp.config import register_schema
 from dsnot_exp.launch import completion, failure, leftovers
+from dsnot_exp.launch.plugin_words import use_typed
 from dsnot_exp.launch.refuse import refuse
 from dsnot_exp.launch.task import task
 from dsnot_exp.launch.words import Words
@@ -37,7 +38,9 @@ def read_words() -> None:
     words = Words(sys.argv[1:])
     if words.completes:
         completion.hide_flags()
-    elif words.starts:
+    else:
+        use_typed(words)
+    if words.starts:
         refuse(words.parsed(), words.sweeps)
     sys.argv[1:] = words.arranged()
 

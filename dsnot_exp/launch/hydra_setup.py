@@ -63,6 +63,7 @@ def register_methods() -> None:
     conf/ extend them. A plug-in method without a YAML file is stored as `GROUP/NAME` too."""
     store, conf = ConfigStore.instance(), beside_or_inside("conf")
     for group in registry.OURS:
+        store.repo.get(group, {}).clear()  # an earlier command may have had other plug-ins
         for name in registry.names(group):
             try:
                 node = registry.options(group, name)

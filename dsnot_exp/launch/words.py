@@ -50,9 +50,13 @@ class Words:
         modes = [word for word in self.options if word.startswith("hydra.mode=")]
         return self.flags.multirun or bool(modes and modes[-1].endswith("=MULTIRUN"))
 
-    def parsed(self) -> list[Override]:
-        """The options, parsed. Raises RequestError for a word that is none."""
-        return [_parse_option(word) for word in self.options]
+    def parsed(self, key: str | None = None) -> list[Override]:
+        """The options, or those of one key, parsed. Raises RequestError for a word that is none."""
+        return [
+            _parse_option(word)
+            for word in self.options
+            if key is None or word.partition("=")[0].lstrip("+~") == key
+        ]
 
     def arranged(self) -> list[str]:
         """The words with all flags first: Hydra's parser accepts options in one run only. Of an

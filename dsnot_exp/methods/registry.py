@@ -1,21 +1,21 @@
-"""Every method by its group and name: ours, and those that other packages install as plug-ins.
+"""Every method by its group and name: ours, and plug-ins.
 
-A plug-in is a dataclass that follows the protocol of its group (protocols.py), named by an entry
-point. In the plug-in's pyproject.toml:
+A plug-in is a dataclass that follows the protocol of its group (protocols.py). Its options are the
+fields of the dataclass. It is in a file that `plugins=` names (plugins/file.py), or an entry point
+of an installed package. In that package's pyproject.toml:
 
     [project.entry-points."dsnot_exp.prune"]
     mymethod = "my_package:MyMethod"
-
-makes `prune=mymethod` work; its options are the fields of the dataclass.
 """
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
 from pkgutil import resolve_name
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from dsnot_exp.methods.allocate.options import (
     AlphaOptions,
@@ -26,6 +26,9 @@ from dsnot_exp.methods.allocate.options import (
     SearchOptions,
 )
 from dsnot_exp.methods.finetune.options import LoraOptions
+from dsnot_exp.methods.plugins import known
+from dsnot_exp.methods.plugins.file import PluginFile
+from dsnot_exp.methods.plugins.known import Installed
 from dsnot_exp.methods.prune.options import (
     ALPSOptions,
     MagnitudeOptions,
@@ -94,9 +97,14 @@ OURS: dict[str, dict[str, Ours]] = {
 NONE = "none"  # in every group but `allocate`: the stage does nothing
 
 
+def use_files(given: Sequence[str], anew: bool = False) -> None:
+    """Add the methods of the files that `plugins=` names; see plugins/known.py."""
+    known.use_files(given, OURS, anew)
+
+
 def names(group: str) -> list[str]:
     """The names that `group` accepts, ours first."""
-    return [*OURS[group], *(name for name in sorted(plugins(group)) if name not in OURS[group])]
+    return [*OURS[group], *sorted(known.names(group) - {*OURS[group]})]
 
 
 def method(group: str, name: str) -> type:
@@ -104,19 +112,11 @@ def method(group: str, name: str) -> type:
     be used."""
     if name in OURS[group]:
         return OURS[group][name].load()
-    if name not in plugins(group):
+    source = known.source(group, name)
+    if source is None:
         choices = dict.fromkeys([*names(group), *([NONE] if group != "allocate" else [])])
         raise RequestError(f"{group}={name}: choose from {', '.join(choices)}")
-    point = plugins(group)[name]
-    try:
-        found = point.load()
-    except Exception as error:  # whatever the plug-in's import raises
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RequestError(f"{group}={name}: the plug-in {point.value} fails ({reason})") from error
-    if not (isinstance(found, type) and is_dataclass(found)):
-        raise RequestError(f"{group}={name}: the plug-in {point.value} is not a dataclass")
-    refuse_unknown_needs(f"{group}={name}", found)
-    return found
+    return source.load(group, name)
 
 
 def options_of(group: str, name: str) -> type:
@@ -126,33 +126,18 @@ def options_of(group: str, name: str) -> type:
 
 
 def options(group: str, name: str) -> dict[str, Any]:
-    """A method's options with their defaults, as plain data."""
-    own = options_of(group, name)()
+    """A method's options with their defaults, as plain data; `???` stands for one that has to be
+    given."""
+    kind = options_of(group, name)
+    if any(field.default is field.default_factory is MISSING for field in fields(kind)):
+        plain = OmegaConf.to_container(OmegaConf.structured(kind))
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+    own = kind()
     return {field.name: getattr(own, field.name) for field in fields(own)}
 
 
-def refuse_unknown_needs(key: str, found: type) -> None:
-    """`needs = {"Gram"}` would collect nothing, and the method would run without its statistics."""
-    from dsnot_exp.methods.statistics import Statistic  # imports torch, as the plug-in has
-
-    needs: Any = getattr(found, "needs", frozenset())
-    for need in needs:
-        if not isinstance(need, Statistic):
-            choices = ", ".join(f"Statistic.{one.name}" for one in Statistic)
-            raise RequestError(
-                f"{key}: needs {need!r}, which is not collected; choose from {choices}"
-            )
-
-
-def origin(group: str, name: str) -> str | None:
-    """The distribution and version that a plug-in comes from; None for our own methods. A result
-    depends on it as on our own code."""
-    if name in OURS[group] or name not in plugins(group):
-        return None
-    found = plugins(group)[name].dist
-    return None if found is None else f"{found.name} {found.version}"
-
-
-@functools.cache
-def plugins(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"dsnot_exp.{group}")}
+def plugin(group: str, name: str) -> PluginFile | Installed | None:
+    """Where the code of a method comes from that is not ours. A result depends on it as on our own
+    code."""
+    return None if name in OURS[group] else known.source(group, name)

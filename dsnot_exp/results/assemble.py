@@ -45,6 +45,7 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
             "block_reconstruction": [asdict(fit) for fit in outcome.fits],
         },
         "finetune": outcome.finetuned,
+        "plugins": outcome.plugins,
         "data": outcome.data,
         "failed": outcome.failed,
         "reused": outcome.reused,

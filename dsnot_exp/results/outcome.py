@@ -26,6 +26,7 @@ class Outcome:
         earlier run measured; reused_stages: stages that an earlier run measured
     data: origin and hashes of the tokens; account: seconds, memory and restarts
     finetuned: facts about the training; None with finetune=none
+    plugins: by method, the file or the package of those that are not ours
     computed: how the sums were grouped and what computed them; rounding depends on it
     warnings: what the user must know before using the numbers, one sentence each
     """
@@ -51,3 +52,4 @@ class Outcome:
     masks_sha256: str | None = None
     finetuned: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)

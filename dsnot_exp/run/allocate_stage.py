@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from dsnot_exp.evaluate.store import Store
-from dsnot_exp.methods import registry
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.run.clock import Clock
+from dsnot_exp.run.fingerprint import identities, plugins_of
 from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.shared import shared_store
@@ -82,7 +82,7 @@ def allocation_store(plan: Plan, inputs: Inputs) -> Store:
     config = plan.config
     options = {
         "allocate": config.allocate,
-        "plugin": registry.origin("allocate", config.allocate["name"]),
+        "plugin": "+".join(identities(plugins_of(plan, ["allocate"]))) or None,
         "model": {key: getattr(config.model, key) for key in ("dtype", "dense", "blocks")},
         "sparsity": [config.sparsity, config.pattern],
         "calib": {"batch": config.calib.batch_size, "min_tokens": config.calib.min_tokens},

@@ -18,6 +18,7 @@ from dsnot_exp.run.allocate_stage import allocate_stage
 from dsnot_exp.run.already_sparse import record_of
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.finetune_stage import finetune_stage
+from dsnot_exp.run.fingerprint import plugins_of
 from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.opened import Opened, open_for
 from dsnot_exp.run.plan import Plan
@@ -109,6 +110,7 @@ class Experiment:
             fits=sparse.fits,
             masks_sha256=None if self.sparse is None else sparse.masks_sha256,
             finetuned=self.finetuned,
+            plugins={key: one.record() for key, one in plugins_of(plan).items()},
             warnings=[*self.inputs.warnings, *opened.warnings],
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,8 @@ from omegaconf import DictConfig
 from dsnot_exp import __version__, tinyworld
 from dsnot_exp.config import WITHOUT_EFFECT, ModelConfig
 from dsnot_exp.methods import registry
+from dsnot_exp.methods.plugins.file import PluginFile
+from dsnot_exp.methods.plugins.known import Installed
 from dsnot_exp.models import smollm2_folder
 from dsnot_exp.models.source import Source
 from dsnot_exp.run.composed import refused_name, request_of
@@ -22,6 +25,7 @@ from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import PACKAGE
 
+GROUPS = ("allocate", "prune", "refine", "reconstruct", "finetune")
 WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # they choose where to compute, not what
 
 
@@ -42,7 +46,7 @@ def config_hash(plan: Plan) -> str:
     options["version"] = __version__
     files = {name: _fingerprint(Path(name)) for name in _local_names(plan)}
     options["files"] = files | _without_path(plan.config.model)
-    if plugins := _plugins(plan):
+    if plugins := identities(plugins_of(plan)):
         options["plugins"] = plugins
     return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -98,15 +102,20 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _plugins(plan: Plan) -> list[str]:
-    """Distribution and version of every chosen method that comes from a plug-in."""
-    config = plan.config
-    chosen = {"finetune": config.finetune}
-    if plan.recipe is not None:
-        chosen |= {group: getattr(config, group) for group in ("allocate", "prune", "refine")}
-        chosen |= {"reconstruct": config.reconstruct}
-    found = [registry.origin(group, options["name"]) for group, options in chosen.items()]
-    return sorted({origin for origin in found if origin is not None})
+def plugins_of(plan: Plan, groups: Sequence[str] = GROUPS) -> dict[str, PluginFile | Installed]:
+    """By `GROUP=NAME` of every method of the run that is a plug-in, where it comes from."""
+    groups = groups if plan.recipe is not None else ["finetune"]
+    chosen = [(group, getattr(plan.config, group)["name"]) for group in groups]
+    allocator: Any = plan.recipe and plan.recipe.allocator
+    if hasattr(allocator, "search"):  # it compares allocations with a pruner
+        chosen += [("prune", allocator.pruner)]
+    found = {f"{group}={name}": registry.plugin(group, name) for group, name in chosen}
+    return {key: source for key, source in found.items() if source is not None}
+
+
+def identities(plugins: Mapping[str, PluginFile | Installed]) -> list[str]:
+    """What the code of plug-ins is identified by."""
+    return sorted({source.identity for source in plugins.values()})
 
 
 def _without_path(model: ModelConfig) -> dict[str, Any]:

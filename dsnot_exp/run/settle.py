@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from dsnot_exp.config import Config
 from dsnot_exp.data.corpora import refuse_unknown
@@ -20,6 +21,8 @@ from dsnot_exp.utils.torchrun import world_size
 def settle(config: Config) -> Config:
     """The configuration with `sparsity` and the switches resolved. A RequestError names the key,
     the value and the remedy. What needs torch, a model or data is checked later."""
+    config = replace(config, plugins=plugin_files(config.plugins))
+    registry.use_files(config.plugins)
     check_options(config)
     dense = is_none(config.prune)
     amount = read_pattern(config.pattern, config.sparsity)
@@ -56,6 +59,17 @@ def settle(config: Config) -> Config:
 
 def is_none(options: dict[str, object]) -> bool:
     return options["name"] == registry.NONE
+
+
+def plugin_files(given: Any) -> list[str]:
+    """The files of `plugins=`: one, a list, or none."""
+    files = [given] if isinstance(given, str) and given else list(given or [])
+    for file in files if isinstance(given, str | list | tuple | None) else [given]:
+        if not isinstance(file, str):
+            raise RequestError(
+                f"plugins={given}: expected Python files, such as plugins=[my_methods.py]"
+            )
+    return files
 
 
 def _check_finetuning(config: Config) -> None:

@@ -40,6 +40,8 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 from dsnot_exp.config import Config, register_schema
 from dsnot_exp.launch.grids import words_of
 from dsnot_exp.launch.hydra_setup import EXTRAS, missing_plugin, register
+from dsnot_exp.launch.plugin_words import use, use_typed
+from dsnot_exp.launch.words import Words
 from dsnot_exp.methods import registry
 from dsnot_exp.run.clock import PHASES
 from dsnot_exp.run.fingerprint import plan_of
@@ -233,23 +235,38 @@ def _composed(words: tuple[str, ...], mode: RunMode = RunMode.RUN) -> DictConfig
         return hydra.compose_config("config", [w for w in usable if "launcher" not in w], mode)
 
 
+def examples() -> dict[str, str]:
+    """The files that the pages show: code blocks that begin with a comment, `# my_methods.py`."""
+    found = {}
+    for page in PAGES:
+        for block in re.findall(r"^```\w+\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+            named = re.match(r"# ([\w/.-]+\.(?:py|yaml))\n", block)
+            found |= {named[1]: block} if named else {}
+    return found
+
+
 @contextlib.contextmanager
 def _composer(words: tuple[str, ...]) -> Iterator[None]:
-    """Hydra on conf/, in a folder that has the data files that `words` name."""
+    """Hydra on conf/, in a folder that has the files that `words` name and those of the pages."""
     register_schema()
     register()
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         for name in DATA_FILE.findall(" ".join(words)):
             Path(folder, name).write_text("text")
+        for name, text in examples().items():
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, name).write_text(text)
         os.chdir(folder)
         try:
+            use_typed(Words([*words]))
             with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
                 yield
         except DsnotError as error:
             raise Wrong(str(error)) from error
         finally:
             os.chdir(before)
+            use([])
 
 
 def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig
 from dsnot_exp.launch.hydra_setup import register, register_methods
 from dsnot_exp.methods import registry
+from dsnot_exp.methods.plugins import known
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.run.build_method import build
 from dsnot_exp.run.fingerprint import config_hash
@@ -50,9 +52,9 @@ Install = Callable[..., None]
 @pytest.fixture(autouse=True)
 def _known_plugins() -> Iterator[None]:
     """Plug-ins are looked up once per process."""
-    registry.plugins.cache_clear()
+    known.installed.cache_clear()
     yield
-    registry.plugins.cache_clear()
+    known.installed.cache_clear()
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         monkeypatch.syspath_prepend(str(place))
         monkeypatch.delitem(sys.modules, "powered_plugin", raising=False)
         importlib.invalidate_caches()
-        registry.plugins.cache_clear()
+        known.installed.cache_clear()
 
     yield installed
     sys.modules.pop("powered_plugin", None)
@@ -128,7 +130,7 @@ def test_our_own_names_are_ours(install: Install) -> None:
     install(names=("prune.wanda",))
     assert registry.method("prune", "wanda") is own
     assert registry.names("prune") == OURS
-    assert registry.origin("prune", "wanda") is None
+    assert registry.plugin("prune", "wanda") is None
 
 
 @pytest.mark.parametrize(
@@ -195,14 +197,14 @@ def test_a_plugin_that_is_no_dataclass_is_refused(code: str, install: Install) -
 def test_the_version_of_a_plugin_counts_in_a_runs_hash(install: Install) -> None:
     ours = identity({"name": "wanda"})
     install()
-    assert registry.origin("prune", "powered") == "powered 1.0"
+    assert registry.plugin("prune", "powered").identity == "powered 1.0"
     first = identity({"name": "powered"})
     assert identity({"name": "powered"}) == first
     install(version="1.1")
-    assert registry.origin("prune", "powered") == "powered 1.1"
+    assert registry.plugin("prune", "powered").identity == "powered 1.1"
     assert identity({"name": "powered"}) != first
     assert identity({"name": "wanda"}) == ours  # it is installed, and not used
-    assert registry.origin("prune", "moon") is None
+    assert registry.plugin("prune", "moon") is None
 
 
 @pytest.mark.parametrize("group", ["allocate", "prune", "refine", "reconstruct", "finetune"])
@@ -215,7 +217,9 @@ def test_a_plugin_of_every_group_counts(group: str, monkeypatch: pytest.MonkeyPa
     hashes = set()
     for version in ("1", "2"):
         monkeypatch.setattr(
-            registry, "origin", lambda g, name, v=version: f"pack {v}" if g == group else None
+            registry,
+            "plugin",
+            lambda g, name, v=version: SimpleNamespace(identity=f"p {v}") if g == group else None,
         )
         hashes.add(config_hash(plan))
     assert len(hashes) == 2

@@ -1,0 +1,34 @@
+"""The files that `plugins=` names are read before Hydra composes anything: their methods are among
+the choices of every group."""
+
+from __future__ import annotations
+
+from hydra.core.override_parser.types import ChoiceSweep
+
+from dsnot_exp.launch.hydra_setup import register_methods
+from dsnot_exp.launch.words import Words
+from dsnot_exp.methods import registry
+from dsnot_exp.run.settle import plugin_files
+from dsnot_exp.utils.errors import RequestError
+
+KEY = "plugins"
+
+
+def use_typed(words: Words) -> None:
+    """Add the methods of the files that the words name, and of no others."""
+    files: list[str] = []
+    for option in words.parsed(KEY):
+        word = option.input_line or ""
+        if not option.is_delete() and isinstance(option._value, ChoiceSweep):
+            value = word.partition("=")[2]
+            raise RequestError(f"{word}: all runs have the same; write {KEY}=[{value}]")
+        if option.is_add():
+            raise RequestError(f"{word}: write {word.lstrip('+')}, without +")
+        files = [] if option.is_delete() else plugin_files(option.value())
+    use(files)
+
+
+def use(files: list[str]) -> None:
+    """Add the methods of these files to the choices."""
+    registry.use_files(files, anew=True)
+    register_methods()

@@ -1,0 +1,1 @@
+"""Methods of others: read from a file or from an installed package, and checked."""
