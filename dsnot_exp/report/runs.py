@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.report.composition import ASSUMED, composition, first, methods
-from dsnot_exp.results.file import NAME, SCHEMA, flatten
+from dsnot_exp.results.file import NAME, flatten
+from dsnot_exp.results.read import read_result
 from dsnot_exp.results.stages import already_sparse
 
-MAPPINGS = ("model", "sparsity", "timing_s", "memory", "environment", "failed", "notes")
 VARIANT = "method and cycles"  # an axis
 
 
@@ -97,15 +97,16 @@ def load(folder: Path) -> tuple[list[Run], list[str]]:
     runs, broken = [], []
     for path in sorted(folder.rglob(NAME)):
         try:
-            result = _checked(json.loads(path.read_text("utf-8")))
-        except RecursionError:
-            broken.append(f"{path}: skipped (nested too deeply)")
-        except (OSError, ValueError) as error:
-            broken.append(f"{path}: skipped ({' '.join(str(error).split())})")
-        else:
-            options = ASSUMED | flatten(result["config"])
-            runs.append(Run(path, result, options | _rules(options, result)))
+            runs.append(run_of(path, read_result(path)))
+        except ValueError as error:
+            broken.append(f"{path}: skipped ({error})")
     return runs, broken
+
+
+def run_of(path: Path, result: dict[str, Any]) -> Run:
+    """A run by its result file and what `read_result` read from it."""
+    options = ASSUMED | flatten(result["config"])
+    return Run(path, result, options | _rules(options, result))
 
 
 def _rules(options: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -114,35 +115,6 @@ def _rules(options: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         return {}
     text = json.dumps(result["sparsity"].get("targets"), sort_keys=True)
     return {"allocate.rules": hashlib.sha256(text.encode()).hexdigest()[:8]}
-
-
-def _checked(result: Any) -> dict[str, Any]:
-    """The result with every mapping that the report reads. Raises ValueError if malformed."""
-    if not isinstance(result, dict) or not isinstance(result.get("schema"), int):
-        raise ValueError("not a result: it has no schema")
-    if result["schema"] > SCHEMA:
-        raise ValueError(f"schema {result['schema']} is newer than the supported schema {SCHEMA}")
-    metrics = {"perplexity": {}, "zero_shot": {}, "reconstruction": []} | _mapping(
-        result, "metrics", required=True
-    )
-    for kind in ("perplexity", "zero_shot"):
-        if any(not isinstance(v, dict) for v in _mapping(metrics, kind).values()):
-            raise ValueError(f"metrics.{kind} is not a mapping of mappings")
-    rows = metrics["reconstruction"]
-    if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
-        raise ValueError("metrics.reconstruction is not a list of mappings")
-    parts = {name: _mapping(result, name) for name in MAPPINGS}
-    config = _mapping(result, "config", required=True)
-    return {**result, **parts, "config": config, "metrics": metrics}
-
-
-def _mapping(tree: dict[str, Any], key: str, required: bool = False) -> dict[str, Any]:
-    value = tree.get(key)
-    if value is None and not required:
-        return {}
-    if not isinstance(value, dict):
-        raise ValueError(f"{key} is {'missing' if value is None else 'not a mapping'}")
-    return value
 
 
 def in_order(values: Sequence[Any], first: Sequence[Any] = ()) -> list[Any]:
