@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,9 +23,10 @@ def test_the_top_level_is_a_table_of_contents() -> None:
     assert files <= {"__init__.py", "__main__.py", "api.py", "config.py"}
 
 
-def test_the_report_starts_without_torch_and_transformers() -> None:
+@pytest.mark.parametrize("room", ["report", "runs"])
+def test_a_reader_of_results_starts_without_torch_and_transformers(room: str) -> None:
     heavy = "{'torch', 'transformers', 'lm_eval', 'datasets'}"
-    code = f"import sys, dsnot_exp.report.__main__; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, dsnot_exp.{room}.__main__; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -14,6 +14,8 @@ from dsnot_exp.utils.files import write_atomically
 SCHEMA = 1
 NAME = "result.json"
 MODEL = "model"
+STATE = "state"  # in the folder of an unfinished run: what is needed to resume it
+LOG = "dsnot_exp.log"
 NOTE = "error.txt"  # in the folder of a failed run; removed on success
 
 

@@ -13,6 +13,7 @@ from dsnot_exp.evaluate.store import Store
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import free_bytes
 from dsnot_exp.models.streamed import Streamed
+from dsnot_exp.results.file import STATE
 from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.fingerprint import code_fingerprint
 from dsnot_exp.run.plan import Plan
@@ -24,7 +25,6 @@ from dsnot_exp.walk.journal import Journal
 
 log = logging.getLogger(__name__)
 
-NAME = "state"
 ACCOUNT = "account"
 GIB = 2**30
 
@@ -49,7 +49,7 @@ class RunState:
         text = f"{config_hash} {code_fingerprint()} {plan.ranks.size}"
         identity = hashlib.sha256(text.encode()).hexdigest()
         keeps = plan.config.resume != "never"
-        return cls(run_folder / NAME, identity, Clock(plan.device), keeps, plan.ranks)
+        return cls(run_folder / STATE, identity, Clock(plan.device), keeps, plan.ranks)
 
     def clear(self) -> None:
         self._remove(self.folder)

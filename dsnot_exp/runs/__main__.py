@@ -1,0 +1,82 @@
+"""What has been run: list the runs below a folder, show one, compare two, delete what is left over.
+
+    python -m dsnot_exp.runs                                    all runs below outputs/
+    python -m dsnot_exp.runs --filter prune=wanda --filter 'sparsity>=0.6' --sort=-time
+    python -m dsnot_exp.runs show 73a59ff0
+    python -m dsnot_exp.runs diff 73a59ff0 1f2e3d4c
+    python -m dsnot_exp.runs clean
+
+A run is given by its folder, its folder's name, or the start or end of the name, such as the hash.
+
+Exit codes: 0: success; 1: a result file could not be read, or something could not be deleted; 2:
+invalid request."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from dsnot_exp.runs.fields import fields, known_keys, resolve
+from dsnot_exp.runs.find import UNREADABLE, find
+from dsnot_exp.runs.request import Request, arranged, parser, understood
+from dsnot_exp.utils.errors import DsnotError, RequestError
+from dsnot_exp.utils.output import open_missing_streams, steady_output
+
+
+def main() -> NoReturn:
+    open_missing_streams()
+    with steady_output():
+        given = parser("python -m dsnot_exp.runs", __doc__).parse_args(arranged(sys.argv[1:]))
+        try:
+            request = understood(given)
+            code = COMMANDS[request.command](request)
+        except DsnotError as error:
+            print(f"dsnot_exp: {error}", file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            print("dsnot_exp: interrupted", file=sys.stderr)
+            code = 130
+    sys.exit(code)
+
+
+def list_runs(request: Request) -> int:
+    from dsnot_exp.runs.columns import asked, usual
+    from dsnot_exp.runs.listing import print_csv, print_json, print_runs
+    from dsnot_exp.runs.select import chosen, conditions, in_order_of
+
+    given, everything = request.given, find(request.folder)
+    if not everything:
+        raise RequestError(f"{request.folder}: holds no run; give a folder of runs")
+    runs = {str(one.folder): one for one in everything}
+    rows = [fields(one) for one in everything]
+    keys = given.columns.split(",") if given.columns else None
+    if keys is not None:
+        keys = [resolve(k.strip(), known_keys(rows), f"--columns {given.columns}") for k in keys]
+    kept = chosen(rows, conditions(given.filter, rows))
+    kept = in_order_of(kept, given.sort) if given.sort else kept
+    if given.json or given.csv:
+        (print_json if given.json else print_csv)(kept, keys)
+    elif kept:
+        columns = asked(keys) if keys is not None else usual(kept)
+        print_runs([runs[row["folder"]] for row in kept], kept, columns)
+    else:
+        print(f"none of the {len(rows)} runs in {request.folder} matches")
+    return int(any(runs[row["folder"]].state == UNREADABLE for row in kept))
+
+
+def show_run(request: Request) -> int:
+    from dsnot_exp.runs.choose import choose
+    from dsnot_exp.runs.show import as_json, show
+
+    found = choose(request.runs[0], request.folder)
+    if request.given.json:
+        print(as_json(found))
+    else:
+        show(found)
+    return int(found.state == UNREADABLE)
+
+
+COMMANDS = {"list": list_runs, "show": show_run}
+
+if __name__ == "__main__":
+    main()
