@@ -9,10 +9,11 @@ from functools import partial
 
 import torch
 
-from dsnot_exp.methods.patterns import Pattern, packed
+from dsnot_exp.methods.patterns import Pattern
 from dsnot_exp.methods.protocols import Refined, candidates
 from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import Linear
+from dsnot_exp.models.masks import mask_name, pack_mask
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.block_training import BlockStage
@@ -91,8 +92,7 @@ class BlockSolver:
             raise RunError(f"{layer.layer}: its weights hold NaN or infinity after pruning")
         linear.write(sparse)
         solved.records.append(record)
-        bits = torch.frombuffer(bytearray(packed(mask)), dtype=torch.uint8)
-        solved.masks[f"{layer.layer}{tuple(mask.shape)}"] = bits
+        solved.masks[mask_name(layer.layer, mask)] = pack_mask(mask)
         if trained is not None:
             trained.add(linear, mask, layer.weight, layer.statistics, layer.ranks)
 
