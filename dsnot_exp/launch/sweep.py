@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from dsnot_exp.launch.failure import INTERRUPTED, report
 from dsnot_exp.launch.jobs import Job, planned
 from dsnot_exp.models import smollm2_folder
 from dsnot_exp.results.file import recorded_error
+from dsnot_exp.run.in_use import using_folder
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import JOBS, say
 from dsnot_exp.utils.errors import RequestError
@@ -32,6 +33,14 @@ class Sweep(Callback):
     """Hydra callback, called before the first job. `jobs`: the jobs of the current sweep."""
 
     jobs: ClassVar[list[Job]] = []
+    used: ClassVar[ExitStack] = ExitStack()
+
+    @classmethod
+    def use(cls, folder: Path) -> None:
+        """Mark the sweep's folder as in use until `complete`: `runs clean` leaves it alone."""
+        with suppress(OSError):  # Hydra reports a folder that it cannot create
+            folder.mkdir(parents=True, exist_ok=True)
+            cls.used.enter_context(using_folder(folder))
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with suppress(Exception):  # a refused run has no folder; Hydra raises the same error next
@@ -41,6 +50,7 @@ class Sweep(Callback):
         first = not Sweep.jobs
         if first:
             leftovers.expect_sweep(Path(config.hydra.sweep.dir))
+            Sweep.use(Path(config.hydra.sweep.dir))
         try:
             Sweep.jobs = planned(config)
         except HydraException:  # Hydra composes the jobs again and reports it
@@ -111,6 +121,7 @@ def complete(code: int, rerun: Callable[[], int]) -> int:
             leftovers.remove_run(job.folder)
     all_refused = len(refused) == len(Sweep.jobs)
     Sweep.jobs = []
+    Sweep.used.close()
     os.environ.pop(JOBS, None)
     return code or (RequestError.exit_code if all_refused else int(bool(left)))
 

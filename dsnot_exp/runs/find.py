@@ -13,8 +13,8 @@ from typing import Any
 from dsnot_exp.report.runs import Run, run_of
 from dsnot_exp.results.file import LOG, MODEL, NAME, NOTE, STATE, recorded_error
 from dsnot_exp.results.read import read_result
+from dsnot_exp.run.in_use import is_locked
 from dsnot_exp.run.lock import NAME as LOCK
-from dsnot_exp.run.lock import is_locked
 
 FINISHED, INCOMPLETE, RUNNING = "finished", "incomplete", "running"
 FAILED, REFUSED, UNFINISHED, UNREADABLE = "failed", "refused", "unfinished", "unreadable"
