@@ -67,6 +67,7 @@ class EvalConfig:
     name: str = MISSING
     perplexity: list[str] = field(default_factory=list)  # data sets
     seqlen: int | None = None  # tokens per sequence; null: calib.seqlen
+    blocks: int | None = None  # sequences per text, the first ones; null: all
     tasks: list[str] = field(default_factory=list)  # names of lm-eval tasks
     limit: int | None = None  # items per task; null: all
     num_fewshot: int | None = None  # examples before an item; null: the task's default, mostly 0

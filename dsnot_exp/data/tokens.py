@@ -34,6 +34,7 @@ class Tokens:
     held_out: (sequences, seqlen) int64; further sequences, which `ids` knows nothing of
     bos: every sequence starts with the BOS token
     warnings: what the user must know about them, one sentence each
+    of: sequences of the whole text, where `ids` are only the first of them
     """
 
     ids: Tensor
@@ -42,6 +43,20 @@ class Tokens:
     held_out: Tensor | None = None
     bos: bool = False
     warnings: tuple[str, ...] = ()
+    of: int | None = None
+
+    def first(self, count: int | None) -> Tokens:
+        """The first `count` sequences of an evaluation text; all with None, or if it has no more.
+        A value on a part of a text must not be taken for one on the whole."""
+        total = len(self.ids)
+        if count is None or count >= total:
+            return self
+        warning = (
+            f"eval.blocks={count}: perplexity is measured on the first {count} of the {total} "
+            f"sequences of {self.dataset}; do not compare it with values of the whole text"
+        )
+        ids, warnings = self.ids[:count].clone(), (*self.warnings, warning)
+        return dataclasses.replace(self, ids=ids, of=total, warnings=warnings)
 
     @property
     def size(self) -> int:
@@ -64,6 +79,8 @@ class Tokens:
             "distinct": self.distinct,
             "tokens_sha256": _sha256(self.ids),
         }
+        if self.of is not None:
+            record["of"] = self.of
         if self.held_out is not None:
             record["held_out"] = self.held_out.shape[0]
             record["held_out_sha256"] = _sha256(self.held_out)

@@ -11,7 +11,7 @@ DOES_NOTHING = (None, "none", "uniform", "dense")
 # What a run did whose version had no such option. Else it would fit beside any value of it.
 ASSUMED = {
     "allocate.name": "uniform", "reconstruct.name": "none", "finetune.name": "none",
-    **dict.fromkeys(TARGET, 0.0),
+    "eval.blocks": None, **dict.fromkeys(TARGET, 0.0),
 }  # fmt: skip
 Options = Mapping[str, Any]
 

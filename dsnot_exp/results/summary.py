@@ -16,7 +16,8 @@ from dsnot_exp.utils.console import console, say
 def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) -> None:
     """Print the closing table (dense / pruned / refined), sparsity, times, and the run's folder."""
     metrics = result["metrics"]
-    rows = [(f"perplexity {name}", values) for name, values in metrics["perplexity"].items()]
+    texts = result.get("data", {}).get("evaluation", {})
+    rows = [(f"perplexity {_part(n, texts.get(n))}", v) for n, v in metrics["perplexity"].items()]
     for task, stages in metrics["zero_shot"].items():
         values = {stage: found.get("acc") for stage, found in stages.items()}
         rows.append((f"accuracy {task}", values))
@@ -34,6 +35,12 @@ def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) 
         console.print(table)
     for line in _closing_lines(result, folder, wandb):
         say(line)
+
+
+def _part(name: str, record: dict[str, Any] | None) -> str:
+    """A text, and how many of its sequences were evaluated if not all were."""
+    total = (record or {}).get("of")
+    return name if total is None else f"{name}, {(record or {})['sequences']} of {total} sequences"
 
 
 def _number(name: str, value: float | None) -> str:

@@ -20,6 +20,7 @@ def check_options(config: Config) -> None:
         "calib.batch_size": config.calib.batch_size,
         "calib.min_tokens": config.calib.min_tokens,
         "eval.seqlen": config.eval.seqlen,
+        "eval.blocks": config.eval.blocks,
         "eval.batch_size": config.eval.batch_size,
         "eval.limit": config.eval.limit,
     }

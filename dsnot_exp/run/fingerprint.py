@@ -34,6 +34,8 @@ def config_hash(plan: Plan) -> str:
     options = {k: v for k, v in asdict(plan.config).items() if k not in WITHOUT_EFFECT}
     for group, option in WHERE_ONLY:
         options[group].pop(option)
+    if options["eval"]["blocks"] is None:  # keeps the hashes from before `eval.blocks` existed
+        options["eval"].pop("blocks")
     if plan.recipe is None:  # dense: pruning and calibration options have no effect,
         # but for calib.seqlen, the default of eval.seqlen
         options["eval"]["seqlen"] = options["eval"]["seqlen"] or options["calib"]["seqlen"]

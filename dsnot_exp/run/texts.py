@@ -64,7 +64,7 @@ class Texts:
                 bos=self.bos("eval"),
                 phase=self.phase,
             )
-            texts[name] = self._known(f"eval.perplexity={name}", tokens)
+            texts[name] = self._known(f"eval.perplexity={name}", tokens.first(evaluation.blocks))
         return texts
 
     def _drawn(

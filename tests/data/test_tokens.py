@@ -52,6 +52,22 @@ def test_a_stream_is_drawn_as_the_released_code_draws_it(tmp_path: Path) -> None
         assert row.tolist() == [ord(c) for c in text[start : start + 32]]
 
 
+def test_the_first_sequences_of_a_text_know_how_many_there_are(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("abcdefghijkl" * 2)
+    whole = evaluation_tokens(str(tmp_path / "a.txt"), 4, tokenizer)
+    part = whole.first(2)
+    assert torch.equal(part.ids, whole.ids[:2])
+    record = part.record()
+    assert (record["sequences"], record["of"]) == (2, 6)
+    assert record["tokens_sha256"] != whole.record()["tokens_sha256"]
+    (warning,) = part.warnings
+    assert "eval.blocks=2" in warning
+    assert "the first 2 of the 6 sequences" in warning
+    for count in (None, 6, 7):
+        assert whole.first(count) is whole
+    assert "of" not in whole.record()
+
+
 def test_sampling_does_not_touch_the_global_generator(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abc " * 50)
     random.seed(1)

@@ -71,6 +71,7 @@ FREE: list[tuple[str, Any, Any]] = [
     ("device", "cpu", "cuda"),
     ("wandb.mode", "offline", "disabled"),
 ]
+ONLY_PERPLEXITY: list[tuple[str, Any, Any]] = [("eval.blocks", None, 8), ("eval.blocks", 8, 16)]
 ONLY_ACCURACY: list[tuple[str, Any, Any]] = [("eval.limit", None, 100), ("eval.num_fewshot", 0, 5)]
 
 
@@ -103,6 +104,35 @@ def test_how_many_items_are_asked_and_after_how_many_examples_matters_to_accurac
     runs = [run(**{option: value}) for value in (one, other)]
     assert len(list(apart(layout("table1"), runs))) == 1
     assert len(list(apart(layout("zero_shot"), runs))) == 2
+
+
+@pytest.mark.parametrize(("option", "one", "other"), ONLY_PERPLEXITY, ids=lambda v: str(v)[:20])
+def test_the_part_of_a_text_matters_to_perplexity_alone(option: str, one: Any, other: Any) -> None:
+    runs = [run(**{option: value}) for value in (one, other)]
+    assert len(list(apart(layout("table1"), runs))) == 2
+    assert len(list(apart(layout("zero_shot"), runs))) == 1
+
+
+def test_a_perplexity_of_a_part_of_a_text_stands_beside_no_other(
+    tmp_path: Path, report: Command
+) -> None:
+    """Neither beside one of the whole text, nor beside a published one, nor its dense value."""
+    runs = [
+        result(
+            "llama-7b", perplexity={"dense": d, "refined": v}, sweep="table1", **{"eval.blocks": n}
+        )
+        for d, v, n in ((5.0, 9.0, 8), (6.0, 10.0, None))
+    ]
+    made = report(fill(tmp_path / "t", *runs))
+    found = [made.csv(f"table{number}.csv").astype(str) for number in ("", "-2")]
+    for table, own, others in zip(found, ((9, 5), (10, 6)), ((10, 6), (9, 5)), strict=True):
+        values = [float(v) for row in table.to_numpy() for v in row if v.replace(".", "").isdigit()]
+        assert set(own) <= set(values)
+        assert not set(others) & set(values)
+    part, whole = (table.to_csv() for table in found)
+    assert ("10.22" in whole, "5.68" in whole) == (True, True)  # published
+    assert ("10.22" in part, "5.68" in part) == (False, False)
+    assert "eval.blocks = 8" in made.out
 
 
 def test_a_table_is_of_one_model_and_one_budget_unless_they_are_its_axes() -> None:

@@ -114,6 +114,7 @@ def test_the_closing_lines_begin_with_the_warning(
             "reconstruction": [row],
             "max_cycles": choices,
         },
+        "data": {"evaluation": {"text": {"sequences": 8, "of": 40}}},
         "warnings": ["it is worse"],
         "sparsity": {"achieved": 0.5, "of_all_block_weights": 0.4},
         "timing_s": {},
@@ -121,6 +122,7 @@ def test_the_closing_lines_begin_with_the_warning(
     }
     show_result(whole, tmp_path)
     lines = capfd.readouterr().out.splitlines()
+    assert any("perplexity text, 8 of 40 sequences" in line for line in lines)
     told = [line.split(" ")[0] for line in lines[lines.index("warning   it is worse") :]]
     assert told == ["warning", "sparsity", "error", "error", "cycles", "seconds", "memory", "files"]
     assert "5 in 2, 0 in 1 of 3 blocks" in "\n".join(lines)

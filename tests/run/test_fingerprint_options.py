@@ -163,6 +163,7 @@ USED: list[dict[str, Any]] = [
     {"eval": EvalConfig(name="ppl", seqlen=12)},
     {"eval": EvalConfig(name="ppl", perplexity=["ptb"])},
     {"eval": EvalConfig(name="ppl", limit=3)},
+    {"eval": EvalConfig(name="ppl", blocks=3)},
     {"seed": 1},
 ]
 

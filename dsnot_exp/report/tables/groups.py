@@ -17,6 +17,7 @@ FREE = {
     "model.tasks", "model.max_cycles",
 }  # fmt: skip
 ONLY_ACCURACY = {"eval.limit", "eval.num_fewshot"}
+ONLY_PERPLEXITY = {"eval.blocks"}
 ABSENT = "absent"  # the value of an option that a run's methods do not have; null is a value
 UNKNOWN = "not recorded"  # of an option that they have in another version
 Key = tuple[Any, ...]
@@ -28,7 +29,7 @@ def apart(layout: Layout, runs: Sequence[Run]) -> Iterator[tuple[dict[str, Any],
     mask has no refine.max_cycles) belongs to every group."""
     keys = [axis for axis in ("model", "budget") if axis not in layout.axes]
     keys += ["seqlen"] if layout.measure == "perplexity" else []
-    free = FREE if layout.measure == "accuracy" else FREE | ONLY_ACCURACY
+    free = FREE | (ONLY_PERPLEXITY if layout.measure == "accuracy" else ONLY_ACCURACY)
     keys += [key for key in _hidden(layout.axes) if len({str(run.axis(key)) for run in runs}) > 1]
     places = [axis for axis in layout.axes if axis != "seed"]  # a row of means pools the seeds
     keys += clashing(runs, [*places, *keys], free)

@@ -76,7 +76,10 @@ def _figure(entry: dict[str, Any], where: Where) -> Published | None:
 
 
 def _unusual(where: Where) -> list[str]:
-    """The run's options that differ from those of all published tables."""
+    """The run's options that differ from those of all published tables, which are of whole
+    texts."""
+    if where.options.get("eval.blocks") is not None:
+        return ["eval.blocks"]
     if where.method == "dense":
         return []
     usual = _file()["usual"]

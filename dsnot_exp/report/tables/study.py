@@ -10,7 +10,7 @@ from typing import Any
 
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables import gains
-from dsnot_exp.report.tables.groups import ONLY_ACCURACY, Key, apart, fits
+from dsnot_exp.report.tables.groups import ONLY_ACCURACY, ONLY_PERPLEXITY, Key, apart, fits
 from dsnot_exp.report.tables.labels import labels, say
 from dsnot_exp.report.tables.layouts import Layout
 from dsnot_exp.report.tables.measures import MEAN, MEASURES, of_table
@@ -111,7 +111,7 @@ class _Sheet:
         compared = {k: v for k, v in self.fixed.items() if k.split(".")[0] in ("seqlen", "eval")}
         beside = next((run for run in self.runs if run.model == model), None)
         if beside is not None:
-            more = ONLY_ACCURACY if self.layout.measure == "accuracy" else ()
+            more = ONLY_ACCURACY if self.layout.measure == "accuracy" else ONLY_PERPLEXITY
             keys = [key for key in (*WEIGHTS, *more) if key in beside.options]
             compared |= {key: beside.options[key] for key in keys}
         runs = [run for run in self.everyone if run.model == model and fits(run, compared)]
