@@ -18,12 +18,14 @@ class CorpusText:
     what: the option and its value, for error messages
     calibration: the text to calibrate on, else the text to evaluate on
     field: the field or column of the user's files that holds the text
+    given: the text itself, if the caller holds it in memory
     """
 
     what: str
     dataset: str
     calibration: bool
     field: str
+    given: Corpus | None = None
 
     def tokens(
         self,
@@ -34,6 +36,8 @@ class CorpusText:
     ) -> tuple[Tensors, str | None]:
         """`draw` of the text, and the text's commit on the hub. Tokens of hub corpora are cached by
         commit, tokenizer, `key` and the token that sequences start with."""
+        if self.given is not None:
+            return draw(self.given), None
         known = CORPORA.get(self.dataset)
         if known is None:
             return draw(read_file(self.what, self.dataset, self.field)), None

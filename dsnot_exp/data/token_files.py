@@ -25,8 +25,12 @@ def read_rows(what: str, path: str, seqlen: int) -> Tensor:
     if "input_ids" not in tensors:
         others = ", ".join(tensors) or "nothing"
         raise RequestError(f"{what}: has no tensor input_ids, only {others}")
-    ids = tensors["input_ids"]
-    _check(what, ids, tensors.get("attention_mask"))
+    return rows_of(what, tensors["input_ids"], tensors.get("attention_mask"), seqlen)
+
+
+def rows_of(what: str, ids: Tensor, mask: Tensor | None, seqlen: int) -> Tensor:
+    """`ids`, (tokens,) or (rows, tokens), as (sequences, seqlen) int64."""
+    _check(what, ids, mask)
     ids = ids.to(torch.int64).reshape(-1, ids.shape[-1])
     per_row = ids.shape[1] // seqlen
     if per_row == 0:

@@ -14,14 +14,16 @@ from torch import Tensor
 from dsnot_exp.data.bos import Bos
 from dsnot_exp.data.corpora import FIELD, Corpus, is_tokenised
 from dsnot_exp.data.corpus_text import CorpusText
+from dsnot_exp.data.given import Given
 from dsnot_exp.data.progress import Phase, unseen
 from dsnot_exp.data.sampling import sample
 from dsnot_exp.data.token_cache import Tensors
-from dsnot_exp.data.token_files import read_rows, split_rows
+from dsnot_exp.data.token_files import read_rows, rows_of, split_rows
 from dsnot_exp.data.windows import blocks
 from dsnot_exp.utils.errors import RequestError
 
 NO_BOS = Bos()
+ON_DISK = Given()  # the data set is a name or a file
 COINCIDENCE = 0.05  # of the sequences; if a text holds fewer than are drawn, over a third repeat
 
 
@@ -103,18 +105,19 @@ def calibration_tokens(
     field: str = FIELD,
     bos: Bos = NO_BOS,
     phase: Phase = unseen,
+    given: Given = ON_DISK,
 ) -> Tokens:
     """`samples` sequences of `seqlen` tokens, and `held_out` further ones, which change nothing in
     the `samples`.
 
     group: the option group, for error messages
     field: the field or column of the user's files that holds the text
+    given: the data set itself, if the caller holds it in memory
     """
     what = f"{group}.dataset={dataset}"
-    if is_tokenised(dataset):
-        ids, others, warnings = split_rows(
-            what, read_rows(what, dataset, seqlen), samples, held_out
-        )
+    rows = _rows(what, dataset, seqlen, given)
+    if rows is not None:
+        ids, others, warnings = split_rows(what, rows, samples, held_out)
         starts, more = bos.of_rows(ids, what)
         return _with_warnings(Tokens(ids, dataset, None, others, starts), warnings + more, group)
 
@@ -127,7 +130,7 @@ def calibration_tokens(
 
     key = {"samples": samples, "seqlen": seqlen, "seed": seed}
     key |= {"held_out": held_out} if held_out else {}
-    text = CorpusText(what, dataset, True, field)
+    text = CorpusText(what, dataset, True, field, given.corpus)
     found, revision = text.tokens(key, bos.first, tokenizer, draw)
     warnings = bos.warnings
     if "overlap" in found and bool(found["overlap"].any()):
@@ -139,6 +142,15 @@ def calibration_tokens(
         found["input_ids"], dataset, revision, found.get("held_out"), bos.first is not None
     )
     return _with_warnings(tokens, warnings, group)
+
+
+def _rows(what: str, dataset: str, seqlen: int, given: Given) -> Tensor | None:
+    """(sequences, seqlen) of a data set that is tokenised already; None if it is text."""
+    if given.ids is not None:
+        return rows_of(what, given.ids, given.mask, seqlen)
+    if given.corpus is None and is_tokenised(dataset):
+        return read_rows(what, dataset, seqlen)
+    return None
 
 
 def _with_warnings(tokens: Tokens, warnings: tuple[str, ...], group: str) -> Tokens:
@@ -160,14 +172,15 @@ def evaluation_tokens(
     field: str = FIELD,
     bos: Bos = NO_BOS,
     phase: Phase = unseen,
+    given: Given = ON_DISK,
 ) -> Tokens:
     """Tokenise the evaluation text once and cut it into blocks of `seqlen`. Drop the tail.
 
     With BOS, a block is BOS and `seqlen` - 1 tokens of text.
     """
     what = f"eval.perplexity={dataset}"
-    if is_tokenised(dataset):
-        rows = read_rows(what, dataset, seqlen)
+    rows = _rows(what, dataset, seqlen, given)
+    if rows is not None:
         starts, warnings = bos.of_rows(rows, what)
         return Tokens(rows, dataset, bos=starts, warnings=warnings)
 
@@ -177,7 +190,7 @@ def evaluation_tokens(
             steps.advance()
         return {"input_ids": found}
 
-    text = CorpusText(what, dataset, False, field)
+    text = CorpusText(what, dataset, False, field, given.corpus)
     found, revision = text.tokens({"seqlen": seqlen}, bos.first, tokenizer, cut)
     return Tokens(
         found["input_ids"], dataset, revision, bos=bos.first is not None, warnings=bos.warnings

@@ -56,13 +56,18 @@ def load_tokenizer(source: Source, rows: int | None = None) -> Any:
             f"model.path={source.place}: cannot load its tokenizer ({_line(error)}); use "
             "tokenised .safetensors files for calib.dataset and eval.perplexity, and no eval.tasks"
         ) from error
-    # Added tokens may lie beyond the embeddings: Gemma 3's image token does.
-    if rows is not None and tokenizer.vocab_size > rows:
+    if rows is not None:
+        refuse_larger_tokenizer(source.place, tokenizer, rows)
+    return tokenizer
+
+
+def refuse_larger_tokenizer(place: str, tokenizer: Any, rows: int) -> None:
+    """Added tokens may lie beyond the embeddings: Gemma 3's image token does."""
+    if tokenizer.vocab_size > rows:
         raise RequestError(
-            f"model.path={source.place}: its tokenizer has {tokenizer.vocab_size} entries and the "
+            f"model.path={place}: its tokenizer has {tokenizer.vocab_size} entries and the "
             f"model's vocabulary {rows}; take the tokenizer that belongs to this model"
         )
-    return tokenizer
 
 
 def skeleton(source: Source, config: Any) -> Any:

@@ -3,6 +3,7 @@ a data set is loaded is raised here."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -76,9 +77,10 @@ class Plan:
         return replace(self, config=config, recipe=recipe, finetuner=None)
 
 
-def make_plan(config: Config) -> Plan:
-    """Check every option; a RequestError names the key, the value and the remedy."""
-    config = settle(config)
+def make_plan(config: Config, given: Collection[str] = ()) -> Plan:
+    """Check every option; a RequestError names the key, the value and the remedy. given: names of
+    data sets that the caller holds in memory"""
+    config = settle(config, given)
     device = device_of(config.device)
     return Plan(config, _recipe(config), _finetuner(config, device), device)
 

@@ -3,6 +3,7 @@ once."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +19,12 @@ from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import world_size
 
 
-def settle(config: Config) -> Config:
+def settle(config: Config, given: Collection[str] = ()) -> Config:
     """The configuration with `sparsity` and the switches resolved. A RequestError names the key,
-    the value and the remedy. What needs torch, a model or data is checked later."""
+    the value and the remedy. What needs torch, a model or data is checked later.
+
+    given: names of data sets that the caller holds in memory
+    """
     config = replace(config, plugins=plugin_files(config.plugins))
     registry.use_files(config.plugins)
     check_options(config)
@@ -32,8 +36,9 @@ def settle(config: Config) -> Config:
         if group in ("allocate", "reconstruct") or not is_none(getattr(config, group)):
             check(group, getattr(config, group))
     for name in config.eval.perplexity:
-        refuse_unknown("eval.perplexity", name)
-    if not dense:
+        if name not in given:
+            refuse_unknown("eval.perplexity", name)
+    if not dense and config.calib.dataset not in given:
         refuse_unknown("calib.dataset", config.calib.dataset)
     _check_finetuning(config)
     if not dense:

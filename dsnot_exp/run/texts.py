@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dsnot_exp.data.bos import Bos, bos_of
+from dsnot_exp.data.given import Given
 from dsnot_exp.data.progress import Phase
 from dsnot_exp.data.tokens import (
+    ON_DISK,
     Tokens,
     calibration_tokens,
     evaluation_tokens,
@@ -23,12 +26,14 @@ class Texts:
     model: the model's configuration
     tokenizer: None if every data set is tokenised
     phase: shows progress
+    given: data sets that the caller holds in memory, by name
     """
 
     plan: Plan
     model: Any
     tokenizer: Any
     phase: Phase
+    given: Mapping[str, Given] = field(default_factory=dict)
 
     def bos(self, group: str) -> Bos:
         """`group`: calib or eval"""
@@ -63,6 +68,7 @@ class Texts:
                 field=evaluation.field,
                 bos=self.bos("eval"),
                 phase=self.phase,
+                given=self.given.get(name, ON_DISK),
             )
             texts[name] = self._known(f"eval.perplexity={name}", tokens.first(evaluation.blocks))
         return texts
@@ -83,6 +89,7 @@ class Texts:
             field=self.plan.config.calib.field,
             bos=self.bos("calib"),
             phase=self.phase,
+            given=self.given.get(dataset, ON_DISK),
         )
         return self._known(f"{group}.dataset={dataset}", tokens)
 

@@ -1,0 +1,116 @@
+"""`dsnot_exp.load_run`: what a finished run has left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsnot_exp.api.arguments import ArgumentError
+from dsnot_exp.api.tables import layers_of_result, metric_table, overlap_table
+from dsnot_exp.results.file import MODEL, NAME, recorded_error
+from dsnot_exp.utils.errors import RunError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from torch import Tensor
+
+
+def load_run(folder: str | Path) -> Run:
+    """The run in `folder`, such as "outputs/runs/tinyworld-wanda-0.5-dsnot-73a59ff0"; also the path
+    of its result.json. Raises ArgumentError if there is no result."""
+    place = Path(folder).expanduser()
+    place = place.parent if place.name == NAME else place
+    if not place.is_dir():
+        raise ArgumentError(f"folder={folder}: no such folder")
+    try:
+        result = json.loads((place / NAME).read_text("utf-8"))
+    except FileNotFoundError:
+        failed = any(place.iterdir())
+        why = f" ({recorded_error(place)})" if failed else ""
+        raise ArgumentError(
+            f"folder={folder}: no {NAME} in it{why}; give the folder of a finished run"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"folder={folder}: its {NAME} cannot be read ({error})") from error
+    if not isinstance(result, dict) or not {"config", "metrics", "sparsity"} <= result.keys():
+        raise ArgumentError(f"folder={folder}: its {NAME} is none of dsnot_exp")
+    return Run(place, result)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, and the content of its result.json."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All options, as in result.json."""
+        found: dict[str, Any] = self.result["config"]
+        return found
+
+    @property
+    def metrics(self) -> DataFrame:
+        """Columns kind, name, metric, and one per stage: dense, pruned, refined."""
+        return metric_table(self.result)
+
+    @property
+    def layers(self) -> DataFrame:
+        """One row per pruned layer: its sparsity, and its errors before and after refinement."""
+        return layers_of_result(self.result)
+
+    @cached_property
+    def masks(self) -> dict[str, Tensor]:
+        """By layer, (out, in) bool, True = kept. Raises RunError if the run has kept none."""
+        from dsnot_exp.models.masks import load_masks
+
+        try:
+            return load_masks(self._kept())
+        except OSError as error:
+            raise RunError(f"{self.folder}: its masks cannot be read ({error})") from error
+
+    def _kept(self) -> Path:
+        """The folder of the sparse model that this run has kept."""
+        kept = self.result.get("masks")
+        place = kept.get("folder") if isinstance(kept, dict) else kept
+        if not place:
+            raise RunError(
+                f"{self.folder}: its masks were not kept; repeat the run with keep=masks rerun=true"
+            )
+        return (self.folder / place).resolve()
+
+    def mask_overlap(self, other: Any) -> DataFrame:
+        """Per layer, how far the masks agree with those of another run (a Run or its folder), of
+        `dsnot_exp.prune`, or in a dict by layer: `jaccard` is weights kept by both / by at least
+        one, `share_equal` the share of equal entries."""
+        from dsnot_exp.models.masks import overlap
+
+        if isinstance(other, str | Path):
+            other = load_run(other)
+        masks = other if isinstance(other, Mapping) else getattr(other, "masks", None)
+        if not isinstance(masks, Mapping):
+            raise ArgumentError(
+                f"other={other!r}: expected a run, its folder, or a model that was pruned"
+            )
+        try:
+            return overlap_table(overlap(self.masks, masks))
+        except ValueError as error:
+            raise ArgumentError(f"other: {error}") from error
+
+    def model(self) -> Any:
+        """The sparse model, as the run has saved it."""
+        from transformers import AutoModelForCausalLM
+
+        place = self.folder / MODEL
+        if not place.is_dir():
+            raise RunError(f"{self.folder}: its model was not saved; repeat the run with save=true")
+        return AutoModelForCausalLM.from_pretrained(place, dtype="auto").eval()
+
+    def __repr__(self) -> str:
+        status, amount = self.result.get("status"), self.result["sparsity"]["achieved"]
+        return f"<run {self.folder.name}: {status}, {amount:.1%} zeros>"
