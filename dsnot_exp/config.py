@@ -20,7 +20,10 @@ STAGES = ("dense", "pruned", "refined")
 BASELINES = STAGES[:2]
 DTYPES = ("auto", "float32", "bfloat16", "float16")  # of the weights in memory
 PLACES = ("auto", "device", "memory", "disk")  # of the hidden states
-WITHOUT_EFFECT = ("wandb", "save", "rerun", "resume", "out", "sweep", "device", "method", "plugins")
+KEEPS = ("masks", "weights", "none")  # of the sparse model, for other runs
+WITHOUT_EFFECT = (
+    "wandb", "save", "keep", "rerun", "resume", "out", "sweep", "device", "method", "plugins",
+)  # fmt: skip
 PAPER_TASKS = [
     "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa",
 ]  # fmt: skip
@@ -105,6 +108,7 @@ class Config:
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:0
     save: bool = False  # save the sparse model in the run's folder
+    keep: str = "masks"  # of the sparse model, for other runs: masks; weights too; none
     rerun: bool = False  # false: skip a run that has a result
     resume: str = "true"  # resume a stopped run; false: start over; never: keep no state
     out: str = "outputs"  # folder of all sweeps, and of the measurements they share

@@ -37,6 +37,8 @@ class Suite:
     batch: sequences per forward for perplexity; None before the first
     failed: task -> error, for tasks that failed at some stage; the other tasks still run
     reused: data sets and tasks whose dense value was measured by an earlier run
+    shared: by stage, measurements of the same sparse model by other runs
+    taken: by stage, data sets and tasks whose value comes from there
     """
 
     options: EvalConfig
@@ -54,6 +56,8 @@ class Suite:
     batch: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    shared: dict[str, Store] = field(default_factory=dict)
+    taken: dict[str, list[str]] = field(default_factory=dict)
 
     def __call__(self, model: Placed, stage: str) -> None:
         store = self.dense if stage == "dense" else self.sparse(stage)
@@ -98,7 +102,7 @@ class Suite:
 
         what = {"perplexity": text.record()["tokens_sha256"], "seqlen": seqlen}
         what |= {"batch": batch, "streams": streams}
-        return self._cached(store, what, text.dataset, measure)
+        return self._cached(store, stage, what, text.dataset, measure)
 
     def _task(self, model: Any, name: str, stage: str, store: Store) -> dict[str, Any]:
         options, loaded = self.options, self.tasks[name]
@@ -122,7 +126,7 @@ class Suite:
         what |= {"num_fewshot": options.num_fewshot, "batch": options.batch_size}
         what |= {} if self.task_bos is None else {"bos": self.task_bos}
         try:
-            return self._cached(store, what, name, measure)
+            return self._cached(store, stage, what, name, measure)
         except Exception as error:  # a failed task must not stop the others
             log.exception("%s, %s", name, stage)
             reason = (str(error).strip().splitlines() or [""])[0][:200]
@@ -130,8 +134,19 @@ class Suite:
             say(f"eval.tasks={name}, {stage}: failed ({self.failed[name]})")
             return {name: {"error": self.failed[name]}}
 
-    def _cached(self, store: Store, what: dict[str, Any], name: str, measure: Callable[[], T]) -> T:
-        value, reused = store.get_or(what, measure)
+    def _cached(
+        self, store: Store, stage: str, what: dict[str, Any], name: str, measure: Callable[[], T]
+    ) -> T:
+        """What the run itself has measured before, or another run, or what `measure` returns."""
+        shared = replace(self.shared.get(stage, Store(None)), ranks=store.ranks)
+
+        def take() -> T:
+            value, taken = shared.get_or(what, measure)
+            if taken:
+                self.taken.setdefault(stage, []).append(name)
+            return value
+
+        value, reused = store.get_or(what, take)
         if reused and store.folder == self.dense.folder:
             self.reused.append(name)
         return value

@@ -38,6 +38,7 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
         },
         "sparsity": sparsity_summary(outcome),
         "masks_sha256": outcome.masks_sha256,
+        "masks": outcome.masks,
         "metrics": {
             **outcome.metrics,
             "reconstruction": [record.reconstruction() for record in outcome.records],
@@ -50,6 +51,7 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
         "failed": outcome.failed,
         "reused": outcome.reused,
         "reused_stages": outcome.reused_stages,
+        "measured_earlier": outcome.measured_earlier,
         "notes": outcome.notes,
         "warnings": [*outcome.warnings, *where_worse(outcome.metrics)],
         **outcome.account,

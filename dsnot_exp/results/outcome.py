@@ -24,6 +24,8 @@ class Outcome:
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
     failed: tasks that failed, with the error; reused: data sets and tasks whose dense value an
         earlier run measured; reused_stages: stages that an earlier run measured
+    measured_earlier: by stage, data sets and tasks that another run measured of the same sparse
+        model; masks: where they are kept, None if they are not
     data: origin and hashes of the tokens; account: seconds, memory and restarts
     finetuned: facts about the training; None with finetune=none
     plugins: by method, the file or the package of those that are not ours
@@ -50,6 +52,8 @@ class Outcome:
     targets: dict[str, float | str] = field(default_factory=dict)
     fits: list[BlockFit] = field(default_factory=list)
     masks_sha256: str | None = None
+    masks: dict[str, Any] | None = None
+    measured_earlier: dict[str, list[str]] = field(default_factory=dict)
     finetuned: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)

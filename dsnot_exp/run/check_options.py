@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dsnot_exp.config import BASELINES, DTYPES, PLACES, Config
+from dsnot_exp.config import BASELINES, DTYPES, KEEPS, PLACES, Config
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import world_size
 
@@ -52,6 +52,7 @@ def check_options(config: Config) -> None:
     for key, wanted in (("calib", config.calib.bos), ("eval", config.eval.bos)):
         check_choice(f"{key}.bos", wanted.lower(), SWITCH)
     check_choice("calib.states", config.calib.states, PLACES)
+    check_choice("keep", config.keep.lower(), KEEPS)
     check_choice("relative_error", config.relative_error.lower(), ("sample", "true", "false"))
     check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))

@@ -20,11 +20,13 @@ from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.finetune_stage import finetune_stage
 from dsnot_exp.run.fingerprint import plugins_of
 from dsnot_exp.run.inputs import Inputs
+from dsnot_exp.run.kept_stage import make_sparse, measured_store
 from dsnot_exp.run.opened import Opened, open_for
 from dsnot_exp.run.plan import Plan
-from dsnot_exp.run.sparse_stage import computed_with, sparsify_stage
+from dsnot_exp.run.sparse_stage import computed_with
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display
+from dsnot_exp.walk.kept import KeptSparse
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.sparsify import Sparsified
 
@@ -50,6 +52,7 @@ class Experiment:
     opened: Opened | None = None
     reused_stages: list[str] = field(default_factory=list)
     sparse: Sparsified | None = None
+    kept: KeptSparse | None = None
     finetuned: dict[str, Any] | None = None
 
     def run(self, folder: Path) -> Outcome:
@@ -62,7 +65,8 @@ class Experiment:
         if recipe is None:
             self._copy("dense", "refined")
         else:
-            recipe = self._allocate(model, recipe)
+            if not self.inputs.kept.complete:
+                recipe = self._allocate(model, recipe)
             initializer = recipe.initializer_only()
             if pruned and recipe != initializer and self._evaluate_pruned(model, initializer):
                 del model  # it is sparse now; two models may not fit into memory
@@ -83,9 +87,9 @@ class Experiment:
             before = self.opened.found
             record = record_of(plan, self.inputs.source, self.identity, before, self.sparse)
             save_model(model, self.inputs.tokenizer, folder / MODEL, record)
-        return self._outcome()
+        return self._outcome(folder)
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self, folder: Path) -> Outcome:
         plan, sparse = self.plan, self.sparse or Sparsified()
         opened = self.opened
         assert opened is not None
@@ -108,6 +112,8 @@ class Experiment:
             choices=sparse.choices,
             targets=sparse.targets,
             fits=sparse.fits,
+            masks=None if self.kept is None else self.kept.summary(folder),
+            measured_earlier=self.suite.taken,
             masks_sha256=None if self.sparse is None else sparse.masks_sha256,
             finetuned=self.finetuned,
             plugins={key: one.record() for key, one in plugins_of(plan).items()},
@@ -132,13 +138,19 @@ class Experiment:
         return recipe
 
     def _sparsify(self, model: Placed, recipe: Recipe, stage: str) -> Sparsified:
-        """Prune and refine the model in place."""
+        """Prune and refine the model in place, or take what an earlier run has kept."""
         name = "prune" if recipe.refiner is None else "refine"
+        plan, inputs = self.plan, self.inputs
         with self.display.phase(name, len(model.blocks[1])) as display:
-            return sparsify_stage(
-                model, recipe, stage, self.plan, self.inputs.calibration, self.state, self.clock,
-                display,
-            )  # fmt: skip
+            made = make_sparse(model, recipe, stage, plan, inputs, self.state, self.clock, display)
+        measured = measured_store(plan, inputs, inputs.kept.stores[stage], made)
+        if measured is not None:  # LoRA changes the model after it was measured as `pruned`
+            measures = "pruned" if plan.finetuner is not None else stage
+            self.suite.shared[measures] = measured
+        if stage == "refined":
+            self.kept = made.kept
+            self.reused_stages += ["sparse"] if made.reused else []
+        return made.sparse
 
     def _evaluate_pruned(self, model: Placed, initializer: Recipe) -> bool:
         """Measure the model pruned by the initializer alone, unless this run or another one has

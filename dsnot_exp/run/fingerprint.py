@@ -53,6 +53,14 @@ def config_hash(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def sparse_hash(plan: Plan) -> str:
+    """The same over what makes the sparse model: runs that measure other things of it share it.
+
+    plan: with its sequence lengths settled, so that a default equals the length that it means
+    """
+    return config_hash(plan.sparse_only())
+
+
 def run_id(_root_: DictConfig) -> str:
     """The name of a run's folder, such as `tinyworld-wanda-0.6-dsnot-1f2e3d4c`."""
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dsnot_exp.data.corpora import is_tokenised
+from dsnot_exp.data.known_tokens import KnownTokens
 from dsnot_exp.data.progress import Phase, unseen
 from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
@@ -34,6 +35,7 @@ from dsnot_exp.run.check_model import (
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.room import refuse_without_room
 from dsnot_exp.run.slow_dtype import slow_dtype
+from dsnot_exp.run.sparse_models import NO_MODELS, SparseModels
 from dsnot_exp.run.texts import Texts
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError
@@ -55,25 +57,32 @@ class Inputs:
     checked: Report | None  # the report of loading the weights; None if they are checked later
     state_bytes: int  # upper bound of the state on disk
     training_bytes: int = 0  # of the device, for the training of a block, beside its weights
+    kept: SparseModels = NO_MODELS  # what earlier runs have kept
+
+    @property
+    def calibrated(self) -> Tokens | KnownTokens | None:
+        """What is known of the calibration tokens: they are not drawn where nothing needs them."""
+        return self.calibration or self.kept.tokens
 
     def initializer_only(self) -> Inputs:
         """The inputs of the `pruned` stage."""
         calibration = self.calibration
         if calibration is not None:
             calibration = replace(calibration, held_out=None)
-        return replace(self, calibration=calibration, finetuning=None)
+        kept = self.kept.without_held_out()
+        return replace(self, calibration=calibration, kept=kept, finetuning=None)
 
     @property
     def warnings(self) -> list[str]:
         """What the user must know about the tokens, one sentence each."""
-        texts = [self.calibration, self.finetuning, *self.evaluation.values()]
+        texts = [self.calibrated, self.finetuning, *self.evaluation.values()]
         found = [line for text in texts if text is not None for line in text.warnings]
         return list(dict.fromkeys(found))  # two data sets may warn of the same tokenizer
 
     def records(self) -> dict[str, Any]:
         """The `data` field of result.json."""
         return {
-            "calibration": self.calibration.record() if self.calibration else None,
+            "calibration": self.calibrated.record() if self.calibrated else None,
             "finetune": self.finetuning.record() if self.finetuning else None,
             "evaluation": {name: text.record() for name, text in self.evaluation.items()},
         }
@@ -96,7 +105,9 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         block_weights = sum(p.numel() for p in blocks[1].parameters())
     checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval
-    datasets = [*evaluation.perplexity, *([calib.dataset] if plan.needs_calibration else [])]
+    kept = SparseModels.of(plan, source)
+    draws = plan.needs_calibration and not kept.complete
+    datasets = [*evaluation.perplexity, *([calib.dataset] if draws else [])]
     datasets += [plan.finetuner.dataset] if plan.finetuner is not None else []
     needs_text = evaluation.tasks or not all(map(is_tokenised, datasets))
     vocabulary = config.get_text_config().vocab_size
@@ -105,7 +116,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         refuse_tokenizer_without_marks(tokenizer, plan.config.model.path)
     tasks = load_tasks(evaluation.tasks) if evaluation.tasks else {}
     texts = Texts(plan, config, tokenizer, phase)
-    calibration = texts.calibration()
+    calibration = texts.calibration() if draws else None
     inputs = Inputs(
         source=source,
         config=config,
@@ -118,6 +129,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         checked=checked,
         state_bytes=(block_weights + _states(plan, config, calibration)) * dtype.itemsize,
         training_bytes=training_bytes,
+        kept=kept,
     )
     slow = slow_dtype(dtype, plan.device)
     for warning in [*inputs.warnings, *([slow] if slow else [])]:

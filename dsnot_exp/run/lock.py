@@ -1,4 +1,5 @@
-"""Locks a run's folder for one process. The system releases the lock of a process that dies."""
+"""Locks a folder, or a file's name, for one process. The system releases the lock of a process that
+dies."""
 
 from __future__ import annotations
 
@@ -17,24 +18,31 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def lock_folder(folder: Path, wait: bool) -> Iterator[bool]:
-    """Lock `folder` for this process. Yields False if another process holds the lock and `wait` is
-    false."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / NAME)
+    """Lock a run's folder for this process. Yields False if another process holds the lock and
+    `wait` is false."""
+    with lock_file(folder / NAME, wait, f"another process is running {folder}") as locked:
+        yield locked
+
+
+@contextmanager
+def lock_file(path: Path, wait: bool, busy: str) -> Iterator[bool]:
+    """The same for the lock file `path`. busy: what to say while another process holds it"""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
-        yield _acquire(lock, folder, wait)
+        yield _acquire(lock, path, wait, busy)
     finally:
         lock.release()
 
 
-def _acquire(lock: FileLock, folder: Path, wait: bool) -> bool:
+def _acquire(lock: FileLock, path: Path, wait: bool, busy: str) -> bool:
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if not wait:
             return False
-        say(f"another process is running {folder}: waiting for it (Ctrl-C to stop)")
+        say(f"{busy}: waiting for it (Ctrl-C to stop)")
         lock.acquire(timeout=-1)
     except (NotImplementedError, OSError) as error:  # a file system without locks
-        log.warning("cannot lock %s (%s): make sure that no other process uses it", folder, error)
+        log.warning("cannot lock %s (%s): make sure that no other process uses it", path, error)
     return True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from dsnot_exp.config import Config, TargetConfig
+from dsnot_exp.config import CalibConfig, Config, EvalConfig, TargetConfig
 from dsnot_exp.methods import registry
 from dsnot_exp.methods.block_protocols import trains_blocks
 from dsnot_exp.methods.patterns import parse
@@ -75,6 +75,20 @@ class Plan:
             eval=replace(self.config.eval, baselines=[]),
         )
         return replace(self, config=config, recipe=recipe, finetuner=None)
+
+    def sparse_only(self) -> Plan:
+        """The plan without what has no part in the sparse model: what is measured of it, what is
+        trained on top of it, and calibration options that nothing uses."""
+        config, calib = self.config, self.config.calib
+        used = replace(calib, held_out=self.held_out or None)
+        config = replace(
+            config,
+            model=replace(config.model, perplexity=[], tasks=[], max_cycles="auto"),
+            calib=used if self.needs_calibration else CalibConfig(),
+            finetune={"name": registry.NONE},
+            eval=EvalConfig(name=registry.NONE),
+        )
+        return replace(self, config=config, finetuner=None)
 
 
 def make_plan(config: Config, given: Collection[str] = ()) -> Plan:

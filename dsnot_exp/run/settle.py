@@ -59,6 +59,7 @@ def settle(config: Config, given: Collection[str] = ()) -> Config:
         ),
         relative_error=config.relative_error.lower(),
         resume=config.resume.lower(),
+        keep=config.keep.lower(),
     )
 
 

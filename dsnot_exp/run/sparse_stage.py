@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,7 @@ from dsnot_exp.walk.allocation import allocation_hash
 from dsnot_exp.walk.hidden_states import Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.recipe import Recipe
+from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.sparsify import Sparsified, sparsify
 
 
@@ -34,8 +36,9 @@ def sparsify_stage(
     state: RunState,
     clock: Clock,
     display: Display,
+    on_solved: Callable[[Solved], None] = lambda solved: None,
 ) -> Sparsified:
-    """Prune and refine the model in place. `stage`: pruned or refined"""
+    """Prune and refine the model in place. `stage`: pruned or refined; on_solved: as in walk"""
     journal = _journal(model, recipe, stage, state, clock)
     sparse = sparsify(
         model,
@@ -48,12 +51,13 @@ def sparsify_stage(
         on_block=display.advance,
         on_layer=display.at,
         on_note=say,
+        on_solved=on_solved,
         timed=clock,
         ranks=plan.ranks,
     )
     if isinstance(model, Streamed):
         assert journal is not None
-        _complete(model, journal, plan.ranks)
+        complete(model, journal, plan.ranks)
     return sparse
 
 
@@ -85,7 +89,7 @@ def _journal(
     return journal
 
 
-def _complete(model: Streamed, journal: Journal, ranks: Ranks) -> None:
+def complete(model: Streamed, journal: Journal, ranks: Ranks) -> None:
     """Turn the journal's shards into a model folder, and read the model from it from now on."""
     folder = journal.folder / "model"
     if ranks.first:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import xxhash
@@ -24,6 +24,7 @@ class FinishedBlock:
     notes: dict[str, str]
     choice: Choice | None
     fit: BlockFit | None = None
+    moved: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Write JSON, preceded by its own digest."""

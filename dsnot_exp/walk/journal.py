@@ -156,8 +156,9 @@ class Journal:
         }
         kept = write_shard(self.files.states(index), named)
         entry = FinishedBlock(
-            weights, masks, kept, size, solved.records, solved.notes, solved.choice, solved.fit
-        )
+            weights, masks, kept, size, solved.records, solved.notes, solved.choice, solved.fit,
+            solved.moved,
+        )  # fmt: skip
         self.on_keep()
         entry.write(self.files.entry(index))
         if index:
@@ -170,6 +171,7 @@ class Journal:
             return False
         masks = Shards([self.files.masks(index)])
         bits = masks.read(masks.entries)
-        self.solved.append(Solved(entry.records, entry.notes, bits, entry.choice, entry.fit))
+        told = entry.records, entry.notes, bits, entry.choice, entry.fit, entry.moved
+        self.solved.append(Solved(*told))
         self.placed.restore(index, self.files.weights(index))
         return True

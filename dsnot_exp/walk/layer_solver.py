@@ -91,6 +91,13 @@ class LayerSolver:
         zeros = mask.numel() - int(mask.count_nonzero())
         return replace(record, weights=mask.numel(), zeros=zeros), sparse, mask
 
+    @property
+    def moves(self) -> bool:
+        """Whether the kept weights are not those of the dense model: a pruner that updates weights,
+        or a reconstructor, has seen the layer."""
+        reconstructed = self.recipe.reconstructs and self.statistics is not None
+        return self.initial.moved or reconstructed
+
     def _starved(self, statistics: InputStatistics | None) -> bool:
         """Whether the layer is an expert that too few tokens were routed to for its statistics to
         mean anything: it is pruned by magnitude, row by row, and not refined."""

@@ -76,6 +76,7 @@ class Solved:
     masks: by the layer's name and shape, eight entries per byte
     choice: of the refinement budget; None if there was none to choose
     fit: of the block's kept weights; None if they were not trained
+    moved: the layers whose kept weights are not those of the dense model
     """
 
     records: list[LayerRecord] = field(default_factory=list)
@@ -83,6 +84,7 @@ class Solved:
     masks: dict[str, Tensor] = field(default_factory=dict)
     choice: Choice | None = None
     fit: BlockFit | None = None
+    moved: list[str] = field(default_factory=list)
 
 
 def measure(

@@ -93,6 +93,8 @@ class BlockSolver:
         linear.write(sparse)
         solved.records.append(record)
         solved.masks[mask_name(layer.layer, mask)] = pack_mask(mask)
+        if layer.moves or trained is not None:
+            solved.moved.append(layer.layer)
         if trained is not None:
             trained.add(linear, mask, layer.weight, layer.statistics, layer.ranks)
 

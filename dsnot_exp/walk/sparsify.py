@@ -40,8 +40,10 @@ class Sparsified:
     choices: of the refinement budget, by block, where it was left to choose
     targets: by layer, the sparsity that it was given, or its N:M
     fits: of the blocks' kept weights, where they were trained
+    moved: the layers whose kept weights are not those of the dense model
     batch: calibration sequences per forward; None without calibration
     dtype: of the model
+    masks_sha256: over every layer's name, shape and mask, in the order of the walk
     """
 
     records: list[LayerRecord] = field(default_factory=list)
@@ -49,16 +51,14 @@ class Sparsified:
     choices: list[Choice] = field(default_factory=list)
     targets: dict[str, float | str] = field(default_factory=dict)
     fits: list[BlockFit] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
     batch: int | None = None
     dtype: torch.dtype = torch.float32
+    masks_sha256: str = ""
 
     def __post_init__(self) -> None:
         self._masks = hashlib.sha256()
-
-    @property
-    def masks_sha256(self) -> str:
-        """Over every layer's name, shape and mask, in the order of the walk."""
-        return self._masks.hexdigest()
+        self.masks_sha256 = self.masks_sha256 or self._masks.hexdigest()
 
     def add(self, solved: Solved) -> None:
         """Count a block; blocks are added in the order of the walk."""
@@ -66,9 +66,11 @@ class Sparsified:
         self.notes |= solved.notes
         self.choices += [solved.choice] if solved.choice is not None else []
         self.fits += [solved.fit] if solved.fit is not None else []
+        self.moved += solved.moved
         for name, mask in solved.masks.items():
             self._masks.update(name.encode())
             self._masks.update(mask.numpy().tobytes())
+        self.masks_sha256 = self._masks.hexdigest()
 
 
 def sparsify(
@@ -83,6 +85,7 @@ def sparsify(
     on_block: Callable[[], None] = lambda: None,
     on_layer: Callable[[str], None] = lambda layer: None,
     on_note: Callable[[str], None] = lambda note: None,
+    on_solved: Callable[[Solved], None] = lambda solved: None,
     timed: Callable[[str], AbstractContextManager[None]] = untimed,
     ranks: Ranks = ALONE,
 ) -> Sparsified:
@@ -95,6 +98,7 @@ def sparsify(
     storage: of hidden states
     batch_size: sequences per forward; None: about 4096 tokens
     on_block, on_layer, on_note: progress; timed: a context per phase
+    on_solved: receives each block in order, those that the journal holds included
     """
     recipe = allocated(
         placed, ids, recipe, storage=storage, batch_size=batch_size, on_note=on_note, ranks=ranks
@@ -104,13 +108,17 @@ def sparsify(
     solver = BlockSolver(recipe, patterns, ranks, timed, on_layer, on_note)
     if isinstance(recipe.allocator, Given):
         sparse.notes |= recipe.allocator.notes
-    for solved in journal.solved if journal is not None else []:
+
+    def add(solved: Solved) -> Solved:
         sparse.add(solved)
+        on_solved(solved)
+        return solved
+
+    for solved in journal.solved if journal is not None else []:
+        add(solved)
 
     def solve(view: BlockView) -> Solved:
-        solved = solver(view)
-        sparse.add(solved)
-        return solved
+        return add(solver(view))
 
     if not recipe.needs:  # magnitude alone: no forward
         ids = held_out = None
