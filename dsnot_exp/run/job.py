@@ -20,6 +20,7 @@ from dsnot_exp.run.experiment import Experiment
 from dsnot_exp.run.fingerprint import config_hash
 from dsnot_exp.run.inputs import Inputs, prepare
 from dsnot_exp.run.lock import lock_folder
+from dsnot_exp.run.model_card import complete_card, write_model_card
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.run.shared import shared_store
 from dsnot_exp.run.state import RunState
@@ -46,6 +47,8 @@ def run_experiment(
         if done is not None:
             state.clear()  # left by a process killed right after it wrote the result
             say(f"already finished: {folder} (rerun=true runs it again)")
+            if config.save and ranks.first:
+                complete_card(folder, done, config.model)
             show_result(done, folder)
             return done
         if not ours:
@@ -80,6 +83,8 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
     result = assemble(outcome, identity, command)
     if ranks.first:
         write_result(folder, result)  # first: a later failure must not lose the result
+        if config.save:
+            write_model_card(folder, result, inputs.source)
         figure = error_figure(outcome.records, folder.name, folder / "errors.png")
         show_result(result, folder, mirror(config.wandb, folder, result, figure))
     if suite.failed:

@@ -1,0 +1,1 @@
+"""The model card of a saved model: README.md beside its weights."""
