@@ -19,12 +19,14 @@ from dsnot_exp.methods import CLASSES
 if TYPE_CHECKING:
     from dsnot_exp.api.load import load_run as load_run
     from dsnot_exp.api.prune import prune as prune
+    from dsnot_exp.export.load import load_packed as load_packed
 
 __version__ = "0.3.0"
 
 FUNCTIONS = {
     "prune": "dsnot_exp.api.prune:prune",
     "load_run": "dsnot_exp.api.load:load_run",
+    "load_packed": "dsnot_exp.export.load:load_packed",
 }
 PACKAGES = ("evaluate", "methods", "runs")  # evaluate and runs can be called, too
 ERRORS = {

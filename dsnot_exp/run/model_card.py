@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.models.licence import licence_of
+from dsnot_exp.models.licence import licence_in, licence_of
 from dsnot_exp.models.source import Source, locate
 from dsnot_exp.results.card.write import NAME, write_card
 from dsnot_exp.results.file import MODEL, has_model
@@ -27,11 +27,23 @@ def write_model_card(folder: Path, result: dict[str, Any], source: Source) -> No
 
 def complete_card(folder: Path, result: dict[str, Any], model: ModelConfig) -> None:
     """Write the card if the run was killed right after its result."""
-    if not has_model(folder) or (folder / MODEL / NAME).exists():
-        return
+    if has_model(folder) and not (folder / MODEL / NAME).exists():
+        write_model_card(folder, result, located(model) or Source(""))
+
+
+def base_licence(folder: Path, result: dict[str, Any]) -> str | None:
+    """The licence of a run's base model: as the card of the saved model states it, else from where
+    the base model was loaded, if it is still there."""
+    found = licence_in(folder / MODEL / NAME)
+    if found is None:
+        source = located(ModelConfig(**result["config"]["model"]))
+        found = None if source is None else licence_of(source)
+    return found
+
+
+def located(model: ModelConfig) -> Source | None:
     try:
-        source = locate(model)
+        return locate(model)
     except DsnotError as error:
-        log.warning("the base model is gone, and its licence with it: %s", error)
-        source = Source("")
-    write_model_card(folder, result, source)
+        log.info("the base model is gone, and its licence with it: %s", error)
+        return None

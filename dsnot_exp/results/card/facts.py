@@ -52,6 +52,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+
+
 def calibration(result: dict[str, Any]) -> str:
     data = result["data"].get("calibration")
     if not data:

@@ -55,15 +55,11 @@ def card(
         undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals |= {"percent": facts.percent, "megabytes": megabytes}
+    environment.globals |= {"percent": facts.percent, "megabytes": facts.megabytes}
     page = environment.get_template("card.md.jinja").render(
         private(_page(result)), license=license, format=form, size=size, where=where or "FOLDER"
     )
     return f"---\n{_front_matter(result, license, form).to_yaml()}\n---\n\n{page}"
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
 
 
 def _page(result: dict[str, Any]) -> dict[str, Any]:
