@@ -124,7 +124,7 @@ class KeptSparse:
     def summary(self, run: Path) -> dict[str, Any]:
         """The `masks` field of result.json. run: the folder that the path counts from"""
         return {
-            "path": Path(os.path.relpath(self.folder, run)).as_posix(),
+            "folder": Path(os.path.relpath(self.folder, run)).as_posix(),
             "kept": WEIGHTS if self.has_weights else FOLDER,
             "restores": self.restores,
             "bytes": self.nbytes,
