@@ -30,6 +30,8 @@ from dsnot_exp.walk.kept import KeptSparse
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.sparsify import Sparsified
 
+SPARSE = "sparse"  # in reused_stages: an earlier run has made the sparse model
+
 
 @dataclass
 class Experiment:
@@ -149,7 +151,7 @@ class Experiment:
             self.suite.shared[measures] = measured
         if stage == "refined":
             self.kept = made.kept
-            self.reused_stages += ["sparse"] if made.reused else []
+            self.reused_stages += [SPARSE] if made.reused else []
         return made.sparse
 
     def _evaluate_pruned(self, model: Placed, initializer: Recipe) -> bool:

@@ -14,6 +14,7 @@ from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.kinds import refuse_other_kinds
+from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.loading import (
     TORCH_DTYPES,
     hidden_size,
@@ -58,6 +59,7 @@ class Inputs:
     state_bytes: int  # upper bound of the state on disk
     training_bytes: int = 0  # of the device, for the training of a block, beside its weights
     kept: SparseModels = NO_MODELS  # what earlier runs have kept
+    kept_bytes: int = 0  # upper bound of what this run keeps on disk for others
 
     @property
     def calibrated(self) -> Tokens | KnownTokens | None:
@@ -95,13 +97,16 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     refuse_other_kinds(source.place, config)
     plan = settle_lengths(plan, positions(config))
     dtype = weight_dtype(config, plan)
-    block_weights = training_bytes = 0
+    block_weights = training_bytes = prunable = 0
     if plan.recipe is not None:
         model = skeleton(source, config)
         say_kept_dense(refuse_unprunable_model(plan, model))
         blocks = find_blocks(model, plan.config.model.blocks)
         plan = settle_total(plan, blocks)
         training_bytes = refuse_without_room(plan, blocks[1], dtype)
+        prunable = sum(
+            m.weight.numel() for m in all_linears(blocks, plan.config.model.dense).values()
+        )
         block_weights = sum(p.numel() for p in blocks[1].parameters())
     checked = check_files(source, plan.config.model, config)
     calib, evaluation = plan.config.calib, plan.config.eval
@@ -130,6 +135,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         state_bytes=(block_weights + _states(plan, config, calibration)) * dtype.itemsize,
         training_bytes=training_bytes,
         kept=kept,
+        kept_bytes=kept.bytes_to_keep(prunable, dtype.itemsize),
     )
     slow = slow_dtype(dtype, plan.device)
     for warning in [*inputs.warnings, *([slow] if slow else [])]:

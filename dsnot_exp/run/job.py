@@ -13,10 +13,16 @@ from dsnot_exp.evaluate.suite import Suite
 from dsnot_exp.models.source import Source
 from dsnot_exp.results.assemble import assemble
 from dsnot_exp.results.error_plot import error_figure
-from dsnot_exp.results.file import NOTE, finished_with_model, write_result, written_at
+from dsnot_exp.results.file import (
+    NOTE,
+    finished,
+    finished_with_model,
+    write_result,
+    written_at,
+)
 from dsnot_exp.results.summary import show_result
 from dsnot_exp.results.wandb_mirror import mirror
-from dsnot_exp.run.experiment import Experiment
+from dsnot_exp.run.experiment import SPARSE, Experiment
 from dsnot_exp.run.fingerprint import config_hash
 from dsnot_exp.run.inputs import Inputs, prepare
 from dsnot_exp.run.lock import lock_folder
@@ -28,6 +34,7 @@ from dsnot_exp.utils.console import Display, say, say_log
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.hidden_states import Storage
 
+COSTS = ("timing_s", "memory", "resumed", "reused", "reused_stages", "measured_earlier")
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +76,7 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
     if plan.config.resume != "true":
         state.clear()
     state.resume_clock()
-    state.refuse_full_disk(inputs.state_bytes)
+    state.refuse_full_disk(inputs.state_bytes + inputs.kept_bytes)
     with Display() as display:
         suite = Suite(
             plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
@@ -81,6 +88,10 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
             folder
         )
     result = assemble(outcome, identity, command)
+    earlier = None if config.rerun else finished(folder, identity)
+    if earlier is not None and SPARSE in outcome.reused_stages:
+        # The model was missing, not the result: what the run cost is known from before.
+        result |= {key: earlier[key] for key in COSTS if key in earlier}
     if ranks.first:
         write_result(folder, result)  # first: a later failure must not lose the result
         if config.save:

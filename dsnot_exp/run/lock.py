@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 def lock_folder(folder: Path, wait: bool) -> Iterator[bool]:
     """Lock a run's folder for this process. Yields False if another process holds the lock and
     `wait` is false."""
-    with lock_file(folder / NAME, wait, f"another process is running {folder}") as locked:
+    busy = f"another process is running {folder}: waiting for it (Ctrl-C to stop)"
+    with lock_file(folder / NAME, wait, busy) as locked:
         yield locked
 
 
@@ -41,7 +42,7 @@ def _acquire(lock: FileLock, path: Path, wait: bool, busy: str) -> bool:
     except Timeout:
         if not wait:
             return False
-        say(f"{busy}: waiting for it (Ctrl-C to stop)")
+        say(busy)
         lock.acquire(timeout=-1)
     except (NotImplementedError, OSError) as error:  # a file system without locks
         log.warning("cannot lock %s (%s): make sure that no other process uses it", path, error)

@@ -44,6 +44,13 @@ class SparseModels:
         """Whether nothing is left to prune."""
         return bool(self.stores) and self.found.keys() == self.stores.keys()
 
+    def bytes_to_keep(self, weights: int, itemsize: int) -> int:
+        """At most so many bytes are written, for so many prunable weights."""
+        bits = -(-weights // 8)
+        of_one = {"none": 0, "masks": bits, "weights": 2 * bits + weights * itemsize}
+        missing = self.stores.keys() - self.found.keys()
+        return sum(of_one[self.stores[stage].keeps] for stage in missing)
+
     def find(self, stage: str, drawn: Tokens | None) -> KeptSparse | None:
         """The sparse model of a stage, another process may have kept it meanwhile.
 

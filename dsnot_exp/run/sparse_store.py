@@ -100,7 +100,10 @@ class SparseStore:
     def locked(self) -> Iterator[None]:
         """One process after the other: the second one finds what the first one has kept."""
         path = self.folder.parent / f".{self.folder.name}.lock"
-        busy = f"another process is making the same sparse model ({self.folder})"
+        busy = (
+            f"another process is making the same sparse model ({self.folder}): waiting for it "
+            "(Ctrl-C to stop)"
+        )
         with self.ranks.if_first(lock_file(path, True, busy), True):
             yield
 
