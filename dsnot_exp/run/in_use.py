@@ -1,4 +1,4 @@
-"""Tells whether another process works in a folder, and says so for this one, leaving no file.
+"""Tells whether another process works in a folder, and marks it for others. No file is left.
 
 A sweep marks the folder of its runs: between two of them it holds no lock of a run.
 """

@@ -76,7 +76,28 @@ def show_run(request: Request) -> int:
     return int(found.state == UNREADABLE)
 
 
-COMMANDS = {"list": list_runs, "show": show_run}
+def diff_runs(request: Request) -> int:
+    from dsnot_exp.runs.choose import choose
+    from dsnot_exp.runs.diff import difference
+    from dsnot_exp.runs.diff_sheet import print_difference
+
+    a, b = (choose(word, request.folder) for word in request.runs)
+    found = difference(a, b)
+    if request.given.json:
+        print(found.as_json())
+    else:
+        print_difference(found)
+    return 0
+
+
+def clean_runs(request: Request) -> int:
+    from dsnot_exp.runs.clean import clean
+
+    given = request.given
+    return clean(request.folder, given.yes, given.unfinished, given.stores)
+
+
+COMMANDS = {"list": list_runs, "show": show_run, "diff": diff_runs, "clean": clean_runs}
 
 if __name__ == "__main__":
     main()

@@ -48,7 +48,7 @@ def fields(found: Found) -> dict[str, Any]:
     result = found.run.result
     row |= {"model": found.run.model, "method": found.run.method}
     row |= {f"accuracy.{k}": v for k, v in accuracies(result).items()}
-    row |= {f"layers.{key}": _mean(result, key) for key in ERRORS}
+    row |= {f"layers.{key}": mean_of_layers(result, key) for key in ERRORS}
     tree = {key: value for key, value in result.items() if key not in LEFT_OUT}
     for part, names in BY_LAYER.items():
         tree[part] = {key: value for key, value in tree[part].items() if key not in names}
@@ -81,7 +81,7 @@ def accuracies(result: dict[str, Any]) -> dict[str, Any]:
     return means
 
 
-def _mean(result: dict[str, Any], key: str) -> float | None:
+def mean_of_layers(result: dict[str, Any], key: str) -> float | None:
     """The mean of an error over the layers that have one."""
     values = [number(row.get(key)) for row in result["metrics"]["reconstruction"]]
     known = [value for value in values if value is not None]

@@ -35,3 +35,16 @@ def kept(folder: Path, result: dict[str, Any]) -> Path | None:
         return None
     found = (folder / place).resolve()
     return found if found.is_dir() else None
+
+
+def newest(path: Path) -> float:
+    """When a file, or anything in a folder, was last written: seconds since the epoch, 0 if it is
+    not there."""
+    times = [path, *(path.rglob("*") if path.is_dir() else [])]
+    found = 0.0
+    for one in times:
+        try:
+            found = max(found, one.lstat().st_mtime)
+        except OSError:  # it has vanished
+            continue
+    return found

@@ -71,8 +71,8 @@ def _is_state(folder: Path) -> bool:
     return (folder / "account.json").is_file()
 
 
-def look(folder: Path, root: Path) -> Found:
-    """One run's folder, as it is now."""
+def look(folder: Path, root: Path, ours: bool = False) -> Found:
+    """One run's folder, as it is now. ours: this process holds its lock"""
     name = folder.relative_to(root).as_posix()
     found = Found(folder, folder.absolute().name if name == "." else name, UNFINISHED)
     found = replace(found, resumable=(folder / STATE).is_dir())
@@ -83,7 +83,7 @@ def look(folder: Path, root: Path) -> Found:
         found = replace(found, state=REFUSED if refused else FAILED, why=recorded_error(folder))
     elif why := _logged_error(folder / LOG):
         found = replace(found, state=FAILED, why=why)
-    return replace(found, state=RUNNING) if is_locked(folder) else found
+    return replace(found, state=RUNNING) if not ours and is_locked(folder) else found
 
 
 def _with_result(found: Found) -> Found:

@@ -11,6 +11,7 @@ from typing import Any
 from dsnot_exp.config import WITHOUT_EFFECT
 from dsnot_exp.runs.columns import Column, Row
 from dsnot_exp.runs.find import FINISHED, Found
+from dsnot_exp.runs.measured import mixed
 from dsnot_exp.runs.sheet import Sheet
 from dsnot_exp.utils.wanted import shown
 
@@ -36,6 +37,8 @@ def print_runs(found: Sequence[Found], rows: Sequence[Row], columns: Sequence[Co
     for one in found:
         if one.why:
             print(f"{one.state:10} {one.name}: {one.why}")
+    for line in mixed([one.run.result for one in found if one.run is not None]):
+        print(line)
     if more := differing(rows, {column.key for column in columns}):
         named = ",".join(more[:MOST_NAMED])
         rest = f" and {len(more) - MOST_NAMED} more" if len(more) > MOST_NAMED else ""

@@ -76,7 +76,7 @@ def saved(done: Outcome) -> dict[str, torch.Tensor]:
 
 
 def store_of(done: Outcome) -> Path:
-    return done.folder / done.result["masks"]["path"]
+    return done.folder / done.result["masks"]["folder"]
 
 
 WEIGHTS = "keep=weights"
