@@ -46,7 +46,10 @@ def _is_named(run: Found, word: str) -> bool:
 def _starts_or_ends(run: Found, word: str) -> bool:
     name = run.folder.absolute().name
     identity = str(run.run.result.get("config_hash") or "") if run.run is not None else ""
-    return name.startswith(word) or name.endswith(word) or identity.startswith(word)
+    names = (name, run.name)
+    return any(one.startswith(word) or one.endswith(word) for one in names) or (
+        identity.startswith(word)
+    )
 
 
 def _some(names: list[str]) -> str:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dsnot_exp.run.lock import NAME as LOCK
-from dsnot_exp.runs.find import Found, look
+from dsnot_exp.runs.find import look
 from dsnot_exp.runs.leftovers import TRASH, Item, leftovers
 from dsnot_exp.runs.sheet import Sheet
 from dsnot_exp.runs.stores import unused_stores
@@ -33,8 +32,7 @@ def clean(root: Path, yes: bool, unfinished: bool, stores: bool) -> int:
         print(f"nothing to delete in {root}")
         return 0
     sheet.section("Deleted" if yes else "Would be deleted")
-    rows = [(_name(item.path, root), size(item.size), item.why) for item in plan.items]
-    sheet.table(("what", "size", "why"), rows, "lrl")
+    sheet.table(("what", "size", "why"), list(_rows(plan.items, root)), "lrl")
     total = sum(item.size for item in plan.items)
     if not yes:
         print(f"\n{size(total)}; nothing is deleted yet: add --yes to delete it")
@@ -45,6 +43,17 @@ def clean(root: Path, yes: bool, unfinished: bool, stores: bool) -> int:
     return int(bool(failed))
 
 
+def _rows(items: list[Item], root: Path) -> Iterator[tuple[str, str, str]]:
+    """A line per item; the files of a shared folder that go for the same reason have one line."""
+    groups: dict[tuple[Path, str], list[Item]] = {}
+    for item in items:
+        shared = item.run is None and item.path.is_file()
+        groups.setdefault((item.path.parent if shared else item.path, item.why), []).append(item)
+    for (path, why), of in groups.items():
+        name = f"{_name(path, root)}: {len(of)} files" if len(of) > 1 else _name(of[0].path, root)
+        yield name, size(sum(item.size for item in of)), why
+
+
 def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else str(root)
 
@@ -52,7 +61,7 @@ def _name(path: Path, root: Path) -> str:
 def _delete(item: Item) -> bool:
     """Delete what was shown, unless a run has changed it since."""
     try:
-        with _locked(item.run) as ours:
+        with _locked(item.lock) as ours:
             if not ours or not _unchanged(item):
                 print(f"{item.path}: left alone, a run has begun to use it", file=sys.stderr)
                 return False
@@ -79,12 +88,12 @@ def _moved_away(path: Path) -> Path:
 
 
 @contextmanager
-def _locked(run: Found | None) -> Iterator[bool]:
-    """Hold the lock of a run's folder; False if another process holds it."""
-    if run is None:
+def _locked(path: Path | None) -> Iterator[bool]:
+    """Hold the lock of what is deleted; False if another process holds it."""
+    if path is None:
         yield True
         return
-    lock = FileLock(run.folder / LOCK)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -10,7 +10,7 @@ from dsnot_exp.report.runs import budget, in_order
 from dsnot_exp.results.stages import already_sparse
 from dsnot_exp.runs.fields import known_keys
 from dsnot_exp.runs.find import Found
-from dsnot_exp.runs.words import amount, duration, moment
+from dsnot_exp.runs.words import amount, duration, moment, percent, perplexity
 from dsnot_exp.utils.wanted import shown
 
 STAGES = ("dense", "pruned", "refined")
@@ -82,7 +82,7 @@ def _perplexities(rows: Sequence[Row]) -> list[Column]:
     keys = {key for key in known_keys(rows) if key.startswith(start)}
     texts = in_order([key.removeprefix(start).rpartition(".")[0] for key in keys])
     return [
-        Column((short_name(text), stage), _stage("perplexity", text, stage), key)
+        Column((short_name(text), stage), _perplexity(text, stage), key)
         for text in texts
         for stage in STAGES
         if (key := f"{start}{text}.{stage}") in keys
@@ -94,10 +94,10 @@ def short_name(text: str) -> str:
     return text.rstrip("/").rpartition("/")[2] or text
 
 
-def _stage(kind: str, name: str, stage: str) -> Callable[[Found, Row], str]:
+def _perplexity(name: str, stage: str) -> Callable[[Found, Row], str]:
     def text(found: Found, _: Row) -> str:
-        value = found.run.metric(kind, name, stage) if found.run is not None else None
-        return "" if value is None else amount(value)
+        value = found.run.metric("perplexity", name, stage) if found.run is not None else None
+        return "" if value is None else perplexity(value)
 
     return text
 
@@ -128,6 +128,6 @@ def _accuracy(tasks: list[str], stage: str) -> Callable[[Found, Row], str]:
         if value is None or found.run is None:
             return ""
         hidden = stage == "dense" and already_sparse(found.run.result)
-        return "" if hidden else f"{100 * value:.1f} %"
+        return "" if hidden else percent(value)
 
     return text

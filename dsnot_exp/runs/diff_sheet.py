@@ -11,7 +11,7 @@ from dsnot_exp.runs.diff import ABSENT, Difference, Metric, Pair, without_effect
 from dsnot_exp.runs.kinds import kind_of
 from dsnot_exp.runs.masks import Layer, MaskOverlap
 from dsnot_exp.runs.sheet import Sheet
-from dsnot_exp.runs.words import amount, duration, size
+from dsnot_exp.runs.words import amount, duration, percent, perplexity, size
 from dsnot_exp.utils.wanted import shown
 
 HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{28,}(-dirty)?$")
@@ -22,9 +22,16 @@ def print_difference(found: Difference) -> None:
     sheet.title("a  " + Path(found.a).name)
     sheet.title("b  " + Path(found.b).name)
     sheet.section("Options that differ")
-    acting = {k: pair for k, pair in found.options.items() if not without_effect(k)}
+    # Where the methods differ, the options of either have no counterpart.
+    other = {key.removesuffix("name") for key in found.options if key.endswith(".name")}
+    alone = {
+        k for k, pair in found.options.items() if ABSENT in pair and k.startswith(tuple(other))
+    }
     silent = [key for key in found.options if without_effect(key)]
-    _pairs(sheet, "option", acting)
+    shown_keys = [key for key in found.options if key not in alone and key not in silent]
+    _pairs(sheet, "option", {key: found.options[key] for key in shown_keys})
+    if alone:
+        sheet.note(f"and the {len(alone)} options that only one of the methods has")
     if silent:
         sheet.note(f"and without effect on the result: {', '.join(silent)}")
     sheet.section("Metrics")
@@ -71,11 +78,13 @@ def _is_share(what: str) -> bool:
 
 
 def _number(what: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if _is_share(what) else amount(value)
+    if _is_share(what):
+        return percent(value)
+    return perplexity(value) if what.startswith("perplexity") else amount(value)
 
 
 def _signed(what: str, value: float) -> str:
-    text = f"{100 * abs(value):.1f}" if _is_share(what) else amount(abs(value))
+    text = _number(what, abs(value)).removesuffix(" %")
     return text if value == 0 else f"{'-' if value < 0 else '+'}{text}"
 
 

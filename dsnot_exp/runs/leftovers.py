@@ -34,11 +34,17 @@ WRITING = 3600  # seconds: a temporary file as old as this is not being written
 
 @dataclass(frozen=True)
 class Item:
-    """path: what to delete; why; run: the run in whose folder it is, None if in a shared folder"""
+    """path: what to delete; why; run: the run in whose folder it is, None if in a shared folder;
+    lock: the file to lock meanwhile"""
 
     path: Path
     why: str
     run: Found | None = None
+    shared_lock: Path | None = None
+
+    @property
+    def lock(self) -> Path | None:
+        return self.run.folder / LOCK if self.run is not None else self.shared_lock
 
     @property
     def size(self) -> int:

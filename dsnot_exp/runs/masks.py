@@ -42,26 +42,29 @@ def mask_overlap(
         return MaskOverlap(why="a run that pruned nothing has no masks")
     if hashes[0] == hashes[1]:
         return MaskOverlap(same=True)
-    places = [kept(a, result_a), kept(b, result_b)]
-    missing = [str(run) for run, place in zip((a, b), places, strict=True) if place is None]
+    folders = (a, kept(a, result_a)), (b, kept(b, result_b))
+    missing = [str(run) for run, place in folders if place is None]
     if missing:
-        return MaskOverlap(
-            same=False, why=f"no masks are kept of {' and '.join(missing)}; {REMEDY}"
-        )
-    assert places[0] is not None
-    assert places[1] is not None
-    return _compared(places[0], places[1])
+        which = " and ".join(missing)
+        return MaskOverlap(same=False, why=f"no masks are kept of {which}; {REMEDY}")
+    return _compared([place for _, place in folders if place is not None], list(map(str, hashes)))
 
 
-def _compared(a: Path, b: Path) -> MaskOverlap:
+def _compared(places: list[Path], hashes: list[str]) -> MaskOverlap:
     from dsnot_exp.models.masks import NOTHING, load_masks, overlap  # slow: torch
+    from dsnot_exp.walk.kept import KeptSparse
 
     try:
-        one, other = load_masks(a), load_masks(b)
-        found = overlap(one, other)
+        for place, expected in zip(places, hashes, strict=True):
+            found = KeptSparse.read(place)
+            found.check()
+            if found.masks_sha256 != expected:
+                raise ValueError(f"{place} holds the masks of a later run; {REMEDY}")
+        one, other = (load_masks(place) for place in places)
+        pairs = overlap(one, other)
     except (OSError, ValueError) as error:
         return MaskOverlap(same=False, why=" ".join(str(error).split()))
-    layers = [Layer(name, pair.jaccard, pair.share_equal) for name, pair in found.items()]
-    all_of_them = sum(found.values(), NOTHING)
-    total = Layer("all layers", all_of_them.jaccard, all_of_them.share_equal)
+    layers = [Layer(name, pair.jaccard, pair.share_equal) for name, pair in pairs.items()]
+    together = sum(pairs.values(), NOTHING)
+    total = Layer("all layers", together.jaccard, together.share_equal)
     return MaskOverlap(False, total, layers, sorted({*one} ^ {*other}))

@@ -15,7 +15,7 @@ from dsnot_exp.runs.files import contents, kept, size_of
 from dsnot_exp.runs.find import Found, logged_options
 from dsnot_exp.runs.kinds import by_kind
 from dsnot_exp.runs.sheet import Sheet
-from dsnot_exp.runs.words import amount, duration, moment, percent, size
+from dsnot_exp.runs.words import amount, duration, moment, percent, perplexity, size
 from dsnot_exp.utils.wanted import shown
 
 HASHES = ("config_hash", "masks_sha256")
@@ -131,7 +131,7 @@ def metric_rows(run: Run, stages: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Perplexity by text and accuracy by task, with its standard error."""
     for text in run.result["metrics"]["perplexity"]:
         values = [run.metric("perplexity", text, stage) for stage in stages]
-        yield f"perplexity {text}", ["" if v is None else amount(v) for v in values]
+        yield f"perplexity {text}", ["" if v is None else perplexity(v) for v in values]
     for task, found in run.result["metrics"]["zero_shot"].items():
         for key in ("acc", "acc_norm"):
             cells = []

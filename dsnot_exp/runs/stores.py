@@ -30,7 +30,11 @@ def _sparse_models(root: Path, runs: list[Found]) -> list[Item]:
     used = {kept(run.folder, run.run.result) for run in runs if run.run is not None}
     places = [path for path in (root / SPARSE).glob("[!.]*") if (path / "sparse.json").is_file()]
     why = "a sparse model that no result refers to"
-    return [Item(path, why) for path in sorted(places) if path.resolve() not in used]
+    return [
+        Item(path, why, shared_lock=path.parent / f".{path.name}.lock")
+        for path in sorted(places)
+        if path.resolve() not in used
+    ]
 
 
 def _old_measurements(root: Path) -> list[Item]:

@@ -14,6 +14,11 @@ def amount(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.2e}"
 
 
+def perplexity(value: float) -> str:
+    """Three decimals, as in the table at the end of a run."""
+    return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
+
+
 def duration(seconds: float) -> str:
     """`35 s`, `12 min`, `3 h 05`."""
     if seconds < 99.5:

@@ -21,7 +21,7 @@ Runs = Callable[..., Printed]
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Runs:
+def runs(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Runs:
     """`runs("list", "--json")` is `python -m dsnot_exp.runs list --json`, printed into a pipe."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
@@ -29,7 +29,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", ["runs", *map(str, words)])
         with pytest.raises(SystemExit) as exit_:
             main()
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return Printed(int(exit_.value.code or 0), captured.out, captured.err)
 
     return call

@@ -221,7 +221,7 @@ def test_sparse_models_and_measurements_go_only_if_asked(outputs: Path, runs: Ru
         make(outputs / "sparse" / name, "sparse.json", "masks/00000.safetensors")
     path = outputs / "run-00" / "result.json"
     path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"masks": {"folder": "../sparse/used"}})
+        json.dumps(json.loads(path.read_text()) | {"masks": {"path": "../sparse/used"}})
     )
     for name, code in (("a", code_fingerprint()), ("b", "old")):
         text = json.dumps({"key": {"code": code}, "value": 1.0})
@@ -232,7 +232,7 @@ def test_sparse_models_and_measurements_go_only_if_asked(outputs: Path, runs: Ru
         assert "runs are running" in runs(outputs, "clean", "--yes", "--stores").out
     assert (outputs / "sparse" / "unused").is_dir()
     runs(outputs, "clean", "--yes", "--stores")
-    assert [path.name for path in (outputs / "sparse").iterdir()] == ["used"]
+    assert [path.name for path in (outputs / "sparse").glob("[!.]*")] == ["used"]
     assert sorted(p.name for p in (outputs / "dense").iterdir()) == [
         "0123.json",
         "a" * 32 + ".json",
