@@ -38,7 +38,7 @@ PHRASES = (
     (re.compile(r"model\.dtype=(\w+)"), r"model.to(torch.\1)"),
     (re.compile(r"use eval=ppl"), "leave tasks out"),
     (re.compile(r"\bor null\b"), "or None"),
-    (re.compile(r"true or false"), "True or False"),
+    (re.compile(r"\btrue(,| or) false\b"), r"True\1 False"),
 )
 
 
@@ -100,7 +100,5 @@ def names(argument: str, value: str | Sequence[str] | None) -> list[str]:
     found = [value] if isinstance(value, str) else list(value or [])
     for one in found:
         if not isinstance(one, str):
-            raise ArgumentError(
-                f"{argument}={one!r}: expected names, such as {argument}=['a', 'b']"
-            )
+            raise ArgumentError(f"{argument}={one!r}: expected a name, or a list of names")
     return found

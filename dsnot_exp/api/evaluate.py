@@ -80,7 +80,8 @@ def evaluate(
     perplexity: names of corpora or paths of files; or, by a name of your own, texts or token ids
         (sequences, tokens), such as {"mine": texts}
     tasks: names of lm-eval tasks
-    seqlen: tokens per sequence; None: 2048, or as many as the model has positions
+    seqlen: tokens per sequence; None: 2048, or as many as the model has positions; of token ids
+        alone the length of their rows
     limit: items per task; None: all
     num_fewshot: examples before an item; None: the task's default, mostly 0
     batch_size: per forward; None: sequences of about 4096 tokens, 64 items
@@ -106,7 +107,7 @@ def evaluate(
             "eval.name": "given",
             "eval.perplexity": list(datasets.values()),
             "eval.tasks": asked,
-            "eval.seqlen": seqlen,
+            "eval.seqlen": _row_length(datasets, given) if seqlen is None else seqlen,
             "eval.limit": limit,
             "eval.num_fewshot": num_fewshot,
             "eval.batch_size": batch_size,
@@ -144,6 +145,13 @@ def _texts(perplexity: Any) -> tuple[dict[str, str], dict[str, Given]]:
                 f"perplexity[{name!r}]: the name of a corpus; give your text another name"
             )
     return {k: k if isinstance(v, Given) else v for k, v in found.items()}, given
+
+
+def _row_length(datasets: Mapping[str, str], given: Mapping[str, Given]) -> int | None:
+    """Of token ids, if all data sets are such, with rows of the same length; else None."""
+    ids = [given[name].ids if name in given else None for name in datasets.values()]
+    lengths = {rows.shape[1] if rows is not None and rows.dim() == 2 else None for rows in ids}
+    return lengths.pop() if len(lengths) == 1 else None
 
 
 def _tasks(tokenizer: Any, plan: Plan) -> Tasks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsnot_exp.api.arguments import ArgumentError
 from dsnot_exp.api.tables import layers_of_result, metric_table, overlap_table
-from dsnot_exp.results.file import MODEL, NAME, recorded_error
+from dsnot_exp.results.file import MODEL, NAME, NOTE, recorded_error
 from dsnot_exp.utils.errors import RunError
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ def load_run(folder: str | Path) -> Run:
     try:
         result = json.loads((place / NAME).read_text("utf-8"))
     except FileNotFoundError:
-        failed = any(place.iterdir())
-        why = f" ({recorded_error(place)})" if failed else ""
+        why = f" ({recorded_error(place)})" if (place / NOTE).exists() else ""
         raise ArgumentError(
             f"folder={folder}: no {NAME} in it{why}; give the folder of a finished run"
         ) from None

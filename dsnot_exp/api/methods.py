@@ -98,9 +98,13 @@ def _of_object(group: str, method: Any) -> dict[str, Any]:
             raise ArgumentError(f"{shown}: a method for {other}=, not for {group}=")
         options = {field.name: getattr(method, field.name) for field in fields(method)}
         return {"name": name, **options}
-    kind = "method" if is_dataclass(method) else "value"
+    if not is_dataclass(method):
+        raise ArgumentError(
+            f"{group}={method!r}: expected a name from {', '.join(registry.names(group))}, "
+            "dict(name=...), or an object of a method"
+        )
     raise ArgumentError(
-        f"{shown}: no known {kind}; choose from {', '.join(registry.names(group))}, or give an "
+        f"{shown}: no known method; choose from {', '.join(registry.names(group))}, or give an "
         "object of such a method"
     )
 
