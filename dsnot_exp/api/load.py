@@ -87,29 +87,39 @@ class Run:
         """Per layer, how far the masks agree with those of another run (a Run or its folder), of
         `dsnot_exp.prune`, or in a dict by layer: `jaccard` is weights kept by both / by at least
         one, `share_equal` the share of equal entries."""
-        from dsnot_exp.models.masks import overlap
-
-        if isinstance(other, str | Path):
-            other = load_run(other)
-        masks = other if isinstance(other, Mapping) else getattr(other, "masks", None)
-        if not isinstance(masks, Mapping):
-            raise ArgumentError(
-                f"other={other!r}: expected a run, its folder, or a model that was pruned"
-            )
-        try:
-            return overlap_table(overlap(self.masks, masks))
-        except ValueError as error:
-            raise ArgumentError(f"other: {error}") from error
+        return mask_overlap(self.masks, other)
 
     def model(self) -> Any:
-        """The sparse model, as the run has saved it."""
-        from transformers import AutoModelForCausalLM
+        """The run's sparse model, in memory: the one that it saved, or else its base model with the
+        kept masks and weights."""
+        from dsnot_exp.api.restored import restored, saved
 
-        place = self.folder / MODEL
-        if not place.is_dir():
-            raise RunError(f"{self.folder}: its model was not saved; repeat the run with save=true")
-        return AutoModelForCausalLM.from_pretrained(place, dtype="auto").eval()
+        if (self.folder / MODEL).is_dir():
+            return saved(self.folder / MODEL)
+        if self.config.get("finetune", {}).get("name", "none") != "none":
+            raise RunError(
+                f"{self.folder}: its model was trained after pruning, and not saved; repeat the "
+                "run with save=true"
+            )
+        return restored(self.config["model"], self._kept())
 
     def __repr__(self) -> str:
         status, amount = self.result.get("status"), self.result["sparsity"]["achieved"]
         return f"<run {self.folder.name}: {status}, {amount:.1%} zeros>"
+
+
+def mask_overlap(masks: Mapping[str, Tensor], other: Any) -> DataFrame:
+    """masks: by layer; other: see `Run.mask_overlap`"""
+    from dsnot_exp.models.masks import overlap
+
+    if isinstance(other, str | Path):
+        other = load_run(other)
+    others = other if isinstance(other, Mapping) else getattr(other, "masks", None)
+    if not isinstance(others, Mapping):
+        raise ArgumentError(
+            f"other={other!r}: expected a run, its folder, or a model that was pruned"
+        )
+    try:
+        return overlap_table(overlap(masks, others))
+    except ValueError as error:
+        raise ArgumentError(f"other: {error}") from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from dsnot_exp.api.arguments import ArgumentError
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.methods import registry
+from dsnot_exp.methods.block_protocols import trains_blocks
+from dsnot_exp.methods.plugins.conformity import refuse_unless_conforming
+from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import beside_or_inside
+from dsnot_exp.walk.recipe import Recipe
 
 GROUPS = ("prune", "refine", "allocate", "reconstruct")
 PRESET = "method"
@@ -22,6 +26,47 @@ EXTENDS = re.compile(r"options/(\w+)@_here_")  # in the defaults of a method's Y
 
 class Default(str):
     """A default value, which a preset replaces."""
+
+
+@dataclass(frozen=True)
+class Own(registry.Ours):
+    """A method of the caller, of which an object was given; its options are its fields."""
+
+    def load(self) -> type:
+        return self.options
+
+
+@contextmanager
+def own_methods(arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The objects whose classes are not known, by group. In this context they are, and have been
+    checked against the protocols. arguments: methods by group"""
+    own: dict[str, Any] = {}
+    added: list[tuple[str, str]] = []
+    try:
+        for group, method in arguments.items():
+            kind = type(method)
+            known = any(_name_of(other, method) is not None for other in GROUPS)
+            if not is_dataclass(kind) or known:
+                continue
+            refuse_unless_conforming(f"{group}={kind.__name__}()", group, kind)
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            registry.OURS[group][name] = Own("", kind)
+            added.append((group, name))
+            own[group] = method
+        yield own
+    finally:
+        for group, name in added:
+            del registry.OURS[group][name]
+
+
+def with_own(recipe: Recipe, own: Mapping[str, Any]) -> Recipe:
+    """The recipe with the caller's objects themselves. own: by group"""
+    places = {"prune": "pruner", "refine": "refiner", "allocate": "allocator"}
+    for group, method in own.items():
+        block = group == "reconstruct" and trains_blocks(method)
+        place = "block_reconstructor" if block else places.get(group, "reconstructor")
+        recipe = replace(recipe, **{place: method})
+    return recipe
 
 
 def chosen(arguments: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
@@ -98,26 +143,31 @@ def _of_object(group: str, method: Any) -> dict[str, Any]:
             raise ArgumentError(f"{shown}: a method for {other}=, not for {group}=")
         options = {field.name: getattr(method, field.name) for field in fields(method)}
         return {"name": name, **options}
-    if not is_dataclass(method):
-        raise ArgumentError(
-            f"{group}={method!r}: expected a name from {', '.join(registry.names(group))}, "
-            "dict(name=...), or an object of a method"
-        )
     raise ArgumentError(
-        f"{shown}: no known method; choose from {', '.join(registry.names(group))}, or give an "
-        "object of such a method"
+        f"{group}={method!r}: expected a name from {', '.join(registry.names(group))}, "
+        "dict(name=...), or an object of a method"
     )
 
 
 def _name_of(group: str, method: Any) -> str | None:
     """The name of a method's class in a group. Of two names for one class the first."""
-    place = f"{type(method).__module__}:{type(method).__qualname__}"
-    for name, ours in registry.OURS[group].items():
-        if place == f"dsnot_exp.methods.{ours.place}":
-            return name
+    kind = type(method)
+    place = f"{kind.__module__}:{kind.__qualname__}"
     for name in registry.names(group):
-        if name in registry.OURS[group]:
-            continue
-        if inspect.isclass(found := registry.method(group, name)) and isinstance(method, found):
+        ours = registry.OURS[group].get(name)
+        if isinstance(ours, Own):
+            if kind is ours.options:
+                return name
+        elif ours is not None:
+            if place == f"dsnot_exp.methods.{ours.place}":
+                return name
+        elif _plugin_of(group, name) is kind:
             return name
     return None
+
+
+def _plugin_of(group: str, name: str) -> type | None:
+    try:
+        return registry.method(group, name)
+    except DsnotError:  # a broken one: reported when it is chosen
+        return None

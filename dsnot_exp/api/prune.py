@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,12 +12,13 @@ from dsnot_exp.api.arguments import GIVEN, ArgumentError, config_of, named_argum
 from dsnot_exp.api.data import data_set
 from dsnot_exp.api.fit import refuse_other_objects, refuse_weights
 from dsnot_exp.api.inputs import Requested, phase_of, request, source_of, warn
-from dsnot_exp.api.methods import Default, chosen
+from dsnot_exp.api.methods import Default, chosen, own_methods, with_own
 from dsnot_exp.api.seconds import Seconds
 from dsnot_exp.api.sparse import Masks, Sparse
 from dsnot_exp.api.undisturbed import undisturbed
 from dsnot_exp.api.undo import Collected, Undo, Watched
 from dsnot_exp.data.given import Given
+from dsnot_exp.methods import registry
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.loading import refuse_nonfinite_weights
 from dsnot_exp.models.placement import Placed, place
@@ -61,6 +62,7 @@ def prune(
     bos: bool | str = "auto",
     states: str = "auto",
     field: str = "text",
+    plugins: str | Sequence[str] = (),
     progress: bool = True,
 ) -> Sparse:
     """Prune a causal language model of transformers, in place, and refine its masks.
@@ -71,8 +73,8 @@ def prune(
     The same options give the same masks as `python -m dsnot_exp`.
 
     prune, refine, allocate, reconstruct: a name, such as "wanda"; a name with options, such as
-        dict(name="dsnot", max_cycles=5); an object, such as DSnoT(max_cycles=5), whose options are
-        the dataclass's; or None for none
+        dict(name="dsnot", max_cycles=5); an object, such as DSnoT(max_cycles=5), of a class of your
+        own too (docs/extending.md has the protocols); or None for none
     sparsity: share of zeros in each layer, in [0, 1), or "2:4"; None: 0.5, or as `pattern` implies
     pattern: "unstructured", or N:M, such as "2:4"
     method: a preset, "best", "fast" or "dsnot"; it sets what is not given here
@@ -92,6 +94,7 @@ def prune(
     bos: whether sequences start with BOS; "auto": if the model needs it
     states: place of the hidden states: "auto", "device", "memory" or "disk"
     field: of a JSON file or column of a parquet file, to read
+    plugins: Python files with methods, which can then be chosen by name
     progress: print lines and bars
 
     Raises ArgumentError, which is a ValueError, for a wrong argument, before anything is computed;
@@ -102,9 +105,10 @@ def prune(
     with named_arguments():
         refuse_other_objects(model)
         refuse_weights(model, prunes=True)
+        registry.use_files(names("plugins", plugins), anew=True)
         groups = {"prune": prune, "refine": refine, "allocate": allocate}
-        methods = chosen(groups | {"reconstruct": reconstruct}, method)
-        values = methods | {
+        groups |= {"reconstruct": reconstruct}
+        values = {
             "model.name": type(model).__name__,
             "model.path": source_of(model).path,
             "model.dense": names("dense", dense),
@@ -123,12 +127,11 @@ def prune(
             "eval.name": "none",
             "relative_error": switch(relative_error),
             "seed": seed,
+            "plugins": names("plugins", plugins),
             "device": str(model.device if device is None else device),
             **_targets(target),
         }
-        plan = replace(make_plan(config_of(values), given), ranks=ALONE)
-        if plan.recipe is None:
-            raise ArgumentError("prune=None: no pruner; choose one, such as prune='wanda'")
+        plan = _plan(groups, method, values, given)
         with undisturbed(model, progress), Display() as display:
             every = samples is None
             requested = request(model, tokenizer, plan, given, every, phase_of(display))
@@ -136,6 +139,21 @@ def prune(
             sparse = _pruned(model, tokenizer, requested, display)
     warn(sparse.warnings, 2)
     return sparse
+
+
+def _plan(
+    groups: Mapping[str, Any],
+    preset: str | None,
+    values: Mapping[str, Any],
+    given: Mapping[str, Given],
+) -> Plan:
+    """groups: the methods as they were given; values: the other options"""
+    with own_methods(groups) as own:
+        config = config_of({**chosen(groups, preset), **values})
+        plan = replace(make_plan(config, given), ranks=ALONE)
+    if plan.recipe is None:
+        raise ArgumentError("prune=None: no pruner; choose one, such as prune='wanda'")
+    return replace(plan, recipe=with_own(plan.recipe, own))
 
 
 def _targets(target: Any) -> dict[str, Any]:

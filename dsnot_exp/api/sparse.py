@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from dsnot_exp.api.arguments import ArgumentError
+from dsnot_exp.api.load import mask_overlap
 from dsnot_exp.api.tables import layer_table
 from dsnot_exp.api.undisturbed import quiet
 from dsnot_exp.models.linears import all_linears
@@ -24,6 +26,8 @@ from dsnot_exp.walk.sparsify import Sparsified
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+NEW, OLD = "model", "replaced"  # the folder that is saved, and the one whose place it takes
 
 
 class Masks(Mapping[str, Tensor]):
@@ -96,6 +100,11 @@ class Sparse:
         and the seconds that its methods took."""
         return layer_table(self.found, self.seconds_by_layer)
 
+    def mask_overlap(self, other: Any) -> DataFrame:
+        """Per layer, how far the masks agree with those of a run, its folder, another outcome of
+        `prune`, or a dict by layer; columns as those of `Run.mask_overlap`."""
+        return mask_overlap(self.masks, other)
+
     def save_pretrained(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Save model and tokenizer as `save=true` does: a folder that plain transformers loads.
         It is written under another name and renamed, so that an interrupted save leaves nothing
@@ -105,18 +114,16 @@ class Sparse:
         """
         place = Path(folder).expanduser().absolute()
         self._refuse_changed()
+        _recover(place)
         _refuse_place(place, overwrite)
         place.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{place.name}.dsnot_exp-"
-        for left in place.parent.glob(f"{prefix}*"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(dir=place.parent, prefix=prefix))
+        work = Path(tempfile.mkdtemp(dir=place.parent, prefix=_prefix(place)))
         try:
             with quiet(True):
-                save_model(self.placed, self.tokenizer, work / "model", self.record)
+                save_model(self.placed, self.tokenizer, work / NEW, self.record)
             if place.exists():
-                place.rename(work / "replaced")
-            (work / "model").rename(place)
+                place.rename(work / OLD)
+            (work / NEW).rename(place)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return place
@@ -144,6 +151,20 @@ class Sparse:
     def _repr_html_(self) -> str:
         text = repr(self).strip("<>")
         return f"<p>{text}</p>{self.layers._repr_html_()}"
+
+
+def _prefix(place: Path) -> str:
+    """Of the folders beside `place` in which it is made."""
+    return f".{place.name}.dsnot_exp-"
+
+
+def _recover(place: Path) -> None:
+    """Remove what a process left that was killed while it saved. Killed between the two renames, it
+    had moved the old folder away: that comes back."""
+    for left in sorted(place.parent.glob(f"{glob.escape(_prefix(place))}*")):
+        if (left / OLD).is_dir() and not place.exists():
+            (left / OLD).rename(place)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_place(place: Path, overwrite: bool) -> None:

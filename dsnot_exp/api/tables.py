@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dsnot_exp.walk.sparsify import Sparsified
 
 
+ABOUT_TASK = ("version", "items", "num_fewshot", "bos")  # beside a task's metrics
+
+
 def layer_table(sparse: Sparsified, seconds: Mapping[str, float]) -> DataFrame:
     """One row per pruned layer, in the order of the walk. seconds: by layer"""
     from pandas import DataFrame
@@ -65,7 +68,8 @@ def metric_table(result: Mapping[str, Any]) -> DataFrame:
     for name, stages in result["metrics"]["zero_shot"].items():
         for metric in dict.fromkeys(key for values in stages.values() for key in values):
             measured = {stage: values.get(metric) for stage, values in stages.items()}
-            if any(isinstance(value, float) for value in measured.values()):
+            numbers = any(isinstance(value, float) for value in measured.values())
+            if numbers and metric not in ABOUT_TASK:
                 rows.append({"kind": "zero_shot", "name": name, "metric": metric, **measured})
     present = [stage for stage in STAGES if any(stage in row for row in rows)]
     return DataFrame(rows, columns=["kind", "name", "metric", *present])
