@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from dsnot_exp.launch.hydra_error import explain, own_error
+from dsnot_exp.methods.plugins import known
 from dsnot_exp.results.file import NOTE
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import rank
@@ -67,5 +68,6 @@ def describe(error: BaseException, from_hydra: bool = False) -> tuple[str, int]:
     elif from_hydra and isinstance(error, ValueError):  # Hydra's answer to a flag
         line, code = str(error), 2
     else:
-        line, code = f"{type(error).__name__}: {error}", 1
+        place = known.place_of(error)  # a mistake in a plug-in is easier to find by its line
+        line, code = f"{place + ': ' if place else ''}{type(error).__name__}: {error}", 1
     return " ".join(line.split()), code

@@ -13,7 +13,7 @@ import torch
 from dsnot_exp.results.file import SCHEMA
 from dsnot_exp.results.outcome import Outcome
 from dsnot_exp.results.privacy import private
-from dsnot_exp.results.verdict import where_worse
+from dsnot_exp.results.verdict import where_off, where_worse
 from dsnot_exp.utils.distributed import current
 from dsnot_exp.utils.paths import PACKAGE
 
@@ -53,12 +53,18 @@ def assemble(outcome: Outcome, identity: str, command: str) -> dict[str, Any]:
         "reused_stages": outcome.reused_stages,
         "measured_earlier": outcome.measured_earlier,
         "notes": outcome.notes,
-        "warnings": [*outcome.warnings, *where_worse(outcome.metrics)],
+        "warnings": [*outcome.warnings, *_off(outcome), *where_worse(outcome.metrics)],
         **outcome.account,
         "environment": environment(outcome.device) | outcome.computed,
     }
     shared: dict[str, Any] = private(result)
     return shared
+
+
+def _off(outcome: Outcome) -> list[str]:
+    weights = {record.layer: record.weights for record in outcome.records}
+    allocator = outcome.config.allocate["name"]
+    return where_off(outcome.config.sparsity, allocator, outcome.targets, weights)
 
 
 def sparsity_summary(outcome: Outcome) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Says in words where the refined model is worse than the pruned one."""
+"""Says in words what is wrong with a result: a refined model worse than the pruned one, or a
+sparsity that was not asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +9,22 @@ from typing import Any
 
 Stages = Mapping[str, Any]
 WORSE = "the refined model is worse than the pruned one"
+OFF = 0.001  # sparsities that differ by less count as equal
+
+
+def where_off(
+    asked: Any, allocator: str, targets: Mapping[str, Any], weights: Mapping[str, int]
+) -> list[str]:
+    """One sentence if an allocator's sparsities do not amount to the one that was asked for.
+    targets: by layer its sparsity, or N:M, which the pattern implies; weights: their numbers"""
+    given = {layer: share for layer, share in targets.items() if isinstance(share, float)}
+    total = sum(weights.get(layer, 0) for layer in given)
+    if asked is None or not total or len(given) < len(targets):
+        return []
+    mean = sum(share * weights.get(layer, 0) for layer, share in given.items()) / total
+    if abs(mean - asked) <= OFF:
+        return []
+    return [f"the sparsities of allocate={allocator} amount to {mean:.4f}, not {asked:g}"]
 
 
 def where_worse(metrics: Mapping[str, Mapping[str, Stages]]) -> list[str]:

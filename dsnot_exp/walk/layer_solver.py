@@ -18,6 +18,7 @@ from dsnot_exp.methods.statistics import InputStatistics
 from dsnot_exp.models.linears import is_routed, matches
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk import returned
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import LayerRecord, measure
 
@@ -80,7 +81,7 @@ class LayerSolver:
         weight, statistics, ranks = self.weight, self.statistics, self.ranks
         mask, sparse = self.mask(refined), self.sparse(refined)
         with self._stage("reconstruct"):
-            sparse = self.recipe.reconstructor(weight, sparse, mask, statistics)
+            sparse = self._reconstruct(sparse, mask)
         record, how = LayerRecord(self.layer), self.recipe.relative_error
         if statistics is not None:
             record = measure(
@@ -88,6 +89,7 @@ class LayerSolver:
                 moved=self.recipe.reconstructs,
             )  # fmt: skip
         sparse, mask = ranks.concat(sparse), ranks.concat(mask)
+        returned.check_sparsity(self.layer, self.recipe.pruner, mask, self.pattern)
         zeros = mask.numel() - int(mask.count_nonzero())
         return replace(record, weights=mask.numel(), zeros=zeros), sparse, mask
 
@@ -97,6 +99,14 @@ class LayerSolver:
         or a reconstructor, has seen the layer."""
         reconstructed = self.recipe.reconstructs and self.statistics is not None
         return self.initial.moved or reconstructed
+
+    def _reconstruct(self, sparse: Tensor, mask: Tensor) -> Tensor:
+        if not self.recipe.reconstructs:
+            return sparse
+        method = self.recipe.reconstructor
+        updated = method(self.weight, sparse, mask, self.statistics)
+        returned.check_reconstructed(self.layer, method, updated, mask)
+        return updated
 
     def _starved(self, statistics: InputStatistics | None) -> bool:
         """Whether the layer is an expert that too few tokens were routed to for its statistics to
@@ -116,6 +126,7 @@ class LayerSolver:
         equal_rows = self.recipe.refiner is not None
         with self._stage("prune"):
             initial = pruner(weight, statistics, self.pattern, equal_rows)
+        returned.check_initial(self.layer, pruner, initial, weight)
         same = initial.weight is weight  # first: comparing reads both weights
         if not (initial.moved or same or torch.equal(initial.weight, weight)):
             raise RunError(
@@ -141,6 +152,7 @@ class LayerSolver:
         seed = zlib.crc32(f"{self.recipe.seed}:{self.layer}".encode())
         generator = torch.Generator().manual_seed(seed)
         refined = refiner(weight, initial, statistics, self.pattern, generator)
+        returned.check_refined(self.layer, refiner, refined, weight)
         by = self.recipe.guarded_with
         if by is not None:
             refined = guarded(refined, weight, initial, statistics, by)

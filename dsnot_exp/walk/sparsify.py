@@ -20,6 +20,7 @@ from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.distributed import ALONE, Ranks
+from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.allocation import Given, allocated, looks, targets
 from dsnot_exp.walk.block_training import NO_ROOM, micro_batch, per_process
 from dsnot_exp.walk.hidden_states import AUTO, Storage
@@ -140,4 +141,8 @@ def allocation(placed: Placed, recipe: Recipe) -> dict[str, Pattern]:
     has looked already."""
     assert not looks(recipe.allocator)
     allocator = cast(Allocator, recipe.allocator)
-    return allocator(list(all_linears(placed.blocks, placed.dense)), recipe.pattern)
+    layers = list(all_linears(placed.blocks, placed.dense))
+    found = allocator(layers, recipe.pattern)
+    if absent := [layer for layer in layers if layer not in found]:
+        raise RunError(f"{absent[0]}: {type(allocator).__name__} gave it no pattern")
+    return found

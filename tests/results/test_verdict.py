@@ -9,7 +9,7 @@ import pytest
 
 from dsnot_exp.results.stages import already_sparse, column_titles
 from dsnot_exp.results.summary import _closing_lines, show_result
-from dsnot_exp.results.verdict import where_worse
+from dsnot_exp.results.verdict import where_off, where_worse
 from dsnot_exp.utils.console import console
 
 
@@ -173,3 +173,19 @@ def test_a_narrow_terminal_cuts_no_number(
     out = capfd.readouterr().out
     for shown in ("dense", "pruned", "refined", "142.274", "9142.060", "12.500"):
         assert shown in out
+
+
+@pytest.mark.parametrize(
+    ("asked", "targets", "said"),
+    [
+        (0.5, {"a": 0.4, "b": 0.8}, []),  # b has a third of a's weights
+        (0.5, {"a": 0.2, "b": 0.2}, ["the sparsities of allocate=mine amount to 0.2000, not 0.5"]),
+        (0.5, {"a": "2:4", "b": "2:4"}, []),
+        (None, {"a": 0.2, "b": 0.2}, []),
+        (0.5, {}, []),
+    ],
+)
+def test_another_sparsity_than_the_one_asked_for_is_said(
+    asked: float | None, targets: dict[str, Any], said: list[str]
+) -> None:
+    assert where_off(asked, "mine", targets, {"a": 300, "b": 100}) == said

@@ -89,7 +89,7 @@ def _execute(key: str, path: Path, source: bytes) -> tuple[ModuleType, dict[str,
             f"{key}: {error.msg} in line {error.lineno} of {Path(error.filename or path).name}"
         ) from error
     except (Exception, SystemExit) as error:  # whatever the file raises
-        line = _line_in(path, error)
+        line = line_in(path, error)
         where = f" in line {line}" if line else ""
         raise RequestError(
             f"{key}: cannot be imported{where}: {type(error).__name__}: {first_line(error)}"
@@ -112,7 +112,7 @@ def _findable(folder: Path) -> Iterator[None]:
             sys.path.append(place)
 
 
-def _line_in(path: Path, error: BaseException) -> int | None:
+def line_in(path: Path, error: BaseException) -> int | None:
     """The last line of the file that was executed."""
     found, trace = None, error.__traceback__
     while trace is not None:

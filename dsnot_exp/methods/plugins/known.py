@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from dsnot_exp.methods.plugins.file import PluginFile, read_plugin
+from dsnot_exp.methods.plugins.file import PluginFile, line_in, read_plugin
 from dsnot_exp.utils.errors import RequestError, first_line
 
 
@@ -72,6 +72,14 @@ def use_files(
 
 def names(group: str) -> set[str]:
     return {*installed(group)} | {n for one in _used for kind, n in one.methods if kind == group}
+
+
+def place_of(error: BaseException) -> str | None:
+    """The file and the line in which a plug-in has failed; None if no file of them has."""
+    for one in _used:
+        if line := line_in(one.path, error):
+            return f"{one.given}, line {line}"
+    return None
 
 
 def source(group: str, name: str) -> PluginFile | Installed | None:
