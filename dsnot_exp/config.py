@@ -21,8 +21,10 @@ BASELINES = STAGES[:2]
 DTYPES = ("auto", "float32", "bfloat16", "float16")  # of the weights in memory
 PLACES = ("auto", "device", "memory", "disk")  # of the hidden states
 KEEPS = ("masks", "weights", "none")  # of the sparse model, for other runs
+TRACKERS = ("wandb", "csv", "tensorboard")  # where a run is reported while it goes
 WITHOUT_EFFECT = (
-    "wandb", "save", "keep", "rerun", "resume", "out", "sweep", "device", "method", "plugins",
+    "wandb", "track", "save", "keep", "rerun", "resume", "out", "sweep", "device", "method",
+    "plugins",
 )  # fmt: skip
 PAPER_TASKS = [
     "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa",
@@ -101,6 +103,7 @@ class Config:
     calib: CalibConfig = field(default_factory=CalibConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+    track: list[str] = field(default_factory=lambda: ["wandb"])  # of TRACKERS
     # zeros in each linear, in [0, 1), or N:M, which means pattern=N:M; null: implied by the pattern
     sparsity: int | float | str | None = None
     pattern: str = "unstructured"  # or N:M

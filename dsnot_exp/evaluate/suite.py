@@ -39,6 +39,7 @@ class Suite:
     reused: data sets and tasks whose dense value was measured by an earlier run
     shared: by stage, measurements of the same sparse model by other runs
     taken: by stage, data sets and tasks whose value comes from there
+    on_value: gets each measurement: stage, perplexity or zero_shot, name, value
     """
 
     options: EvalConfig
@@ -58,12 +59,14 @@ class Suite:
     reused: list[str] = field(default_factory=list)
     shared: dict[str, Store] = field(default_factory=dict)
     taken: dict[str, list[str]] = field(default_factory=dict)
+    on_value: Callable[[str, str, str, Any], None] = lambda *measured: None
 
     def __call__(self, model: Placed, stage: str) -> None:
         store = self.dense if stage == "dense" else self.sparse(stage)
         for name, text in self.texts.items():
             value = self._perplexity(model, stage, text, store)
             self.metrics["perplexity"].setdefault(name, {})[stage] = value
+            self.on_value(stage, "perplexity", name, value)
             log.info("perplexity of %s, %s: %.4f", name, stage, value)
         if not self.tasks:
             return
@@ -79,7 +82,10 @@ class Suite:
         found: dict[str, dict[str, Any]] = {}
         with model.callable() as called:
             for name in self.tasks:
-                found |= self._task(called, name, stage, alone)
+                values = self._task(called, name, stage, alone)
+                for task, value in values.items():  # of a group of tasks, one each
+                    self.on_value(stage, "zero_shot", task, value)
+                found |= values
         return found
 
     def _perplexity(self, model: Placed, stage: str, text: Tokens, store: Store) -> float:

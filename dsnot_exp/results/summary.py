@@ -13,7 +13,7 @@ from dsnot_exp.results.stages import column_titles
 from dsnot_exp.utils.console import console, say
 
 
-def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) -> None:
+def show_result(result: dict[str, Any], folder: Path) -> None:
     """Print the closing table (dense / pruned / refined), sparsity, times, and the run's folder."""
     metrics = result["metrics"]
     texts = result.get("data", {}).get("evaluation", {})
@@ -33,7 +33,7 @@ def show_result(result: dict[str, Any], folder: Path, wandb: str | None = None) 
         table.add_row(name, *[_number(name, values.get(stage)) for stage in columns])
     if rows:
         console.print(table)
-    for line in _closing_lines(result, folder, wandb):
+    for line in _closing_lines(result, folder):
         say(line)
 
 
@@ -56,7 +56,7 @@ def _mean(rows: list[dict[str, Any]], field: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> Iterator[str]:
+def _closing_lines(result: dict[str, Any], folder: Path) -> Iterator[str]:
     sparsity, timing = result["sparsity"], result["timing_s"]
     for warning in result.get("warnings", []):
         yield f"warning   {warning}"
@@ -93,5 +93,3 @@ def _closing_lines(result: dict[str, Any], folder: Path, wandb: str | None) -> I
     yield "seconds   " + ", ".join(f"{k} {v:.1f}" for k, v in timing.items() if v >= 0.05) + resumed
     yield f"memory    {result['memory']['peak_rss_bytes'] / 2**30:.2f} GiB peak RSS"
     yield f"files     {folder}"
-    if wandb is not None:
-        yield f"wandb     {wandb}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
-from dsnot_exp.config import BASELINES, DTYPES, KEEPS, PLACES, Config
+from dsnot_exp.config import BASELINES, DTYPES, KEEPS, PLACES, TRACKERS, Config
+from dsnot_exp.results.tracking.wandb_words import LONGEST_TAG
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import world_size
 
@@ -56,10 +58,30 @@ def check_options(config: Config) -> None:
     check_choice("relative_error", config.relative_error.lower(), ("sample", "true", "false"))
     check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
+    _check_trackers(config)
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device) is None:
         raise RequestError(f"device={config.device}: choose from auto, cpu, cuda, cuda:0, ...")
     for stage in config.eval.baselines:
         check_choice("eval.baselines", stage, BASELINES)
+
+
+def _check_trackers(config: Config) -> None:
+    for name in config.track:
+        check_choice("track", name, TRACKERS)
+    if config.wandb.mode == "online" and "wandb" not in config.track:
+        raise RequestError(
+            f"wandb.mode=online: track={','.join(config.track) or '[]'} leaves W&B out; add wandb "
+            "to track, or remove wandb=online"
+        )
+    if "tensorboard" in config.track and find_spec("tensorboard") is None:
+        raise RequestError(
+            "track=tensorboard: not installed; run pip install 'dsnot_exp[tensorboard]'"
+        )
+    for tag in config.wandb.tags:
+        if not 0 < len(tag) <= LONGEST_TAG:
+            raise RequestError(
+                f"wandb.tags={tag}: W&B takes 1 to {LONGEST_TAG} characters per tag; shorten it"
+            )
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.results.file import MODEL
 from dsnot_exp.results.outcome import Outcome
+from dsnot_exp.results.tracking.tracking import Tracking
 from dsnot_exp.run.allocate_stage import allocate_stage
 from dsnot_exp.run.already_sparse import record_of
 from dsnot_exp.run.clock import Clock
@@ -40,6 +42,7 @@ class Experiment:
 
     shared: the measurements of the `pruned` stage that runs with the same initializer share
     identity: hash of the configuration
+    tracking: where the run is reported while it goes
     opened: what is known of the model before it is pruned
     """
 
@@ -51,6 +54,7 @@ class Experiment:
     state: RunState
     shared: Store
     identity: str
+    tracking: Tracking
     opened: Opened | None = None
     reused_stages: list[str] = field(default_factory=list)
     sparse: Sparsified | None = None
@@ -74,6 +78,7 @@ class Experiment:
                 del model  # it is sparse now; two models may not fit into memory
                 model = self._load()
             self.sparse = self._sparsify(model, recipe, "refined")
+            self.tracking.blocks("refined", self.sparse)  # those that an earlier process solved
             if finetunes:
                 if pruned and recipe == initializer:
                     self._evaluate(model, "pruned")
@@ -144,7 +149,10 @@ class Experiment:
         name = "prune" if recipe.refiner is None else "refine"
         plan, inputs = self.plan, self.inputs
         with self.display.phase(name, len(model.blocks[1])) as display:
-            made = make_sparse(model, recipe, stage, plan, inputs, self.state, self.clock, display)
+            made = make_sparse(
+                model, recipe, stage, plan, inputs, self.state, self.clock, display,
+                partial(self.tracking.block, stage),
+            )  # fmt: skip
         measured = measured_store(plan, inputs, inputs.kept.stores[stage], made)
         if measured is not None:  # LoRA changes the model after it was measured as `pruned`
             measures = "pruned" if plan.finetuner is not None else stage
@@ -168,6 +176,7 @@ class Experiment:
         found, reused = self._share(measure)
         if reused:
             self.suite.put("pruned", found)
+            self.tracking.stage("pruned", found)
             self.reused_stages.append("pruned")
             return False
         self._remember("pruned")
@@ -190,6 +199,7 @@ class Experiment:
         if metrics is None:
             return False
         self.suite.put(stage, metrics)
+        self.tracking.stage(stage, metrics)
         return True
 
     def _evaluate(self, model: Placed, stage: str) -> None:
@@ -202,3 +212,4 @@ class Experiment:
         for group in self.suite.metrics.values():
             for stages in group.values():
                 stages[target] = stages[source]
+        self.tracking.stage(target, self.suite.of(target))

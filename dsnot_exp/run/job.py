@@ -21,7 +21,7 @@ from dsnot_exp.results.file import (
     written_at,
 )
 from dsnot_exp.results.summary import show_result
-from dsnot_exp.results.wandb_mirror import mirror
+from dsnot_exp.results.tracking.tracking import Tracking
 from dsnot_exp.run.experiment import SPARSE, Experiment
 from dsnot_exp.run.fingerprint import config_hash
 from dsnot_exp.run.inputs import Inputs, prepare
@@ -30,6 +30,7 @@ from dsnot_exp.run.model_card import complete_card, write_model_card
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.run.shared import shared_store
 from dsnot_exp.run.state import RunState
+from dsnot_exp.run.track import begin_tracking, say_trackers, track_finished
 from dsnot_exp.utils.console import Display, say, say_log
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.hidden_states import Storage
@@ -57,6 +58,7 @@ def run_experiment(
             if config.save and ranks.first:
                 complete_card(folder, done, config.model)
             show_result(done, folder)
+            track_finished(config, folder, done, ranks)
             return done
         if not ours:
             say(f"skipped: another process is running {folder}")
@@ -65,7 +67,7 @@ def run_experiment(
 
 
 def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str) -> dict[str, Any]:
-    config, ranks, clock = plan.config, plan.ranks, state.clock
+    clock = state.clock
     (folder / NOTE).unlink(missing_ok=True)
     log.info("command: %s", command)
     log.info("configuration: %s", asdict(plan.config))
@@ -77,16 +79,40 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
         state.clear()
     state.resume_clock()
     state.refuse_full_disk(inputs.state_bytes + inputs.kept_bytes)
+    with begin_tracking(plan, identity, folder, state) as tracking:
+        result = _experiment(plan, inputs, identity, state, folder, command, tracking)
+    if result["failed"]:
+        failed = result["failed"]
+        raise RunError(
+            f"eval.tasks: {', '.join(failed)} failed ({next(iter(failed.values()))}); "
+            f"the other results are in {folder / 'result.json'}; run the same command to retry"
+        )
+    state.clear()
+    return result
+
+
+def _experiment(
+    plan: Plan,
+    inputs: Inputs,
+    identity: str,
+    state: RunState,
+    folder: Path,
+    command: str,
+    tracking: Tracking,
+) -> dict[str, Any]:
+    """Run it, and write its result."""
+    config, ranks, clock = plan.config, plan.ranks, state.clock
     with Display() as display:
         suite = Suite(
             plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
             dense_store(plan, inputs.source), state.store, ranks, display,
             Storage(config.calib.states, folder), task_bos=inputs.task_bos,
+            on_value=tracking.measured,
         )  # fmt: skip
         shared = pruned_store(plan, inputs)
-        outcome = Experiment(plan, inputs, clock, display, suite, state, shared, identity).run(
-            folder
-        )
+        outcome = Experiment(
+            plan, inputs, clock, display, suite, state, shared, identity, tracking
+        ).run(folder)
     result = assemble(outcome, identity, command)
     earlier = None if config.rerun else finished(folder, identity)
     if earlier is not None and SPARSE in outcome.reused_stages:
@@ -97,13 +123,8 @@ def _run(plan: Plan, identity: str, state: RunState, folder: Path, command: str)
         if config.save:
             write_model_card(folder, result, inputs.source)
         figure = error_figure(outcome.records, folder.name, folder / "errors.png")
-        show_result(result, folder, mirror(config.wandb, folder, result, figure))
-    if suite.failed:
-        raise RunError(
-            f"eval.tasks: {', '.join(suite.failed)} failed ({next(iter(suite.failed.values()))}); "
-            f"the other results are in {folder / 'result.json'}; run the same command to retry"
-        )
-    state.clear()
+        show_result(result, folder)
+        say_trackers(tracking.finish(result, figure))
     return result
 
 

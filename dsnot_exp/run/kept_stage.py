@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ from dsnot_exp.run.sparse_store import SparseStore
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display, say
 from dsnot_exp.utils.errors import RunError
+from dsnot_exp.walk.keeper import SparseKeeper
 from dsnot_exp.walk.kept import KeptSparse, restore
 from dsnot_exp.walk.recipe import Recipe
+from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.sparsify import Sparsified
 
 MEASURED = "measured"
@@ -48,8 +51,9 @@ def make_sparse(
     state: RunState,
     clock: Clock,
     display: Display,
+    on_solved: Callable[[int, Solved], None],
 ) -> Made:
-    """Make the dense model sparse in place. `stage`: pruned or refined"""
+    """Make the dense model sparse in place. `stage`: pruned or refined; on_solved: as in walk"""
     store, ranks = inputs.kept.stores[stage], plan.ranks
     with nullcontext() if store.keeps == "none" else store.locked():
         kept = ranks.of_first(inputs.kept.find(stage, inputs.calibration) if ranks.first else None)
@@ -65,10 +69,10 @@ def make_sparse(
             )
         keeper = store.keeper()
         try:
-            on_solved = keeper.add if keeper is not None else lambda solved: None
             sparse = sparsify_stage(
-                model, recipe, stage, plan, inputs.calibration, state, clock, display, on_solved
-            )
+                model, recipe, stage, plan, inputs.calibration, state, clock, display,
+                _both(on_solved, keeper),
+            )  # fmt: skip
             if keeper is not None:
                 with clock("keep"):
                     known = {"maker": _maker(state), "data": _data(inputs, stage)}
@@ -78,6 +82,19 @@ def make_sparse(
             if keeper is not None:
                 keeper.abandon()
         return Made(sparse, ranks.of_first(kept), False)
+
+
+def _both(
+    on_solved: Callable[[int, Solved], None], keeper: SparseKeeper | None
+) -> Callable[[int, Solved], None]:
+    """Report a block, and keep its masks."""
+
+    def add(index: int, solved: Solved) -> None:
+        on_solved(index, solved)
+        if keeper is not None:
+            keeper.add(solved)
+
+    return add
 
 
 def _restored(

@@ -36,7 +36,7 @@ def sparsify_stage(
     state: RunState,
     clock: Clock,
     display: Display,
-    on_solved: Callable[[Solved], None] = lambda solved: None,
+    on_solved: Callable[[int, Solved], None],
 ) -> Sparsified:
     """Prune and refine the model in place. `stage`: pruned or refined; on_solved: as in walk"""
     journal = _journal(model, recipe, stage, state, clock)

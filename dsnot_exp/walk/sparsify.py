@@ -86,7 +86,7 @@ def sparsify(
     on_block: Callable[[], None] = lambda: None,
     on_layer: Callable[[str], None] = lambda layer: None,
     on_note: Callable[[str], None] = lambda note: None,
-    on_solved: Callable[[Solved], None] = lambda solved: None,
+    on_solved: Callable[[int, Solved], None] = lambda index, solved: None,
     timed: Callable[[str], AbstractContextManager[None]] = untimed,
     ranks: Ranks = ALONE,
 ) -> Sparsified:
@@ -99,7 +99,7 @@ def sparsify(
     storage: of hidden states
     batch_size: sequences per forward; None: about 4096 tokens
     on_block, on_layer, on_note: progress; timed: a context per phase
-    on_solved: receives each block in order, those that the journal holds included
+    on_solved: gets each block in order with its index, those that the journal holds included
     """
     recipe = allocated(
         placed, ids, recipe, storage=storage, batch_size=batch_size, on_note=on_note, ranks=ranks
@@ -110,16 +110,16 @@ def sparsify(
     if isinstance(recipe.allocator, Given):
         sparse.notes |= recipe.allocator.notes
 
-    def add(solved: Solved) -> Solved:
+    def add(index: int, solved: Solved) -> Solved:
         sparse.add(solved)
-        on_solved(solved)
+        on_solved(index, solved)
         return solved
 
-    for solved in journal.solved if journal is not None else []:
-        add(solved)
+    for index, solved in enumerate(journal.solved if journal is not None else []):
+        add(index, solved)
 
     def solve(view: BlockView) -> Solved:
-        return add(solver(view))
+        return add(view.index, solver(view))
 
     if not recipe.needs:  # magnitude alone: no forward
         ids = held_out = None

@@ -150,7 +150,7 @@ def test_the_closing_lines_tell_the_layer_error(
     metrics = {"reconstruction": [row]}
     whole = {"metrics": metrics, "timing_s": {}, "memory": {"peak_rss_bytes": 1}}
     whole["sparsity"] = {"achieved": 0.5, "of_all_block_weights": 0.4}
-    lines = [line.partition(" ") for line in _closing_lines(whole, Path("folder"), None)]
+    lines = [line.partition(" ") for line in _closing_lines(whole, Path("folder"))]
     assert [text.strip() for kind, _, text in lines if kind == "error"] == told
 
 

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FLAT = ("historyLineCount", "eventsLineCount", "logLineCount")
+KEY = "0123456789" * 4
 TAILS = {"historyTail": "wandb-history.jsonl", "eventsTail": "wandb-events.jsonl"}
 
 
@@ -23,7 +24,18 @@ class Run:
     attributes: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, dict[int, str]] = field(default_factory=dict)  # file -> offset -> line
     files: dict[str, bytes] = field(default_factory=dict)
-    complete: bool = False
+    exit_code: int | None = None  # once it has ended
+
+    @property
+    def state(self) -> str:
+        """As W&B shows it, except that it says `crashed` once it has not heard of a run for some
+        minutes."""
+        if self.exit_code is None:
+            return "running"
+        return "failed" if self.exit_code else "finished"
+
+    def history(self) -> list[dict[str, Any]]:
+        return self.parsed("wandb-history.jsonl")
 
     def parsed(self, name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for _, line in sorted(self.lines.get(name, {}).items())]
@@ -35,6 +47,11 @@ class Server:
     bodies: list[bytes] = field(default_factory=list)  # everything that was sent, addresses too
     operations: list[str] = field(default_factory=list)
     url: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a process that is to find this server, with a key that it accepts."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
 
     def graphql(self, request: dict[str, Any]) -> dict[str, Any]:
         name, given = request["operationName"], request.get("variables") or {}
@@ -81,7 +98,7 @@ class Server:
             for name, chunk in (sent.get("files") or {}).items():
                 lines = run.lines.setdefault(name, {})
                 lines |= dict(enumerate(chunk["content"], chunk["offset"]))
-            run.complete |= bool(sent.get("complete"))
+            run.exit_code = sent["exitcode"] if sent.get("complete") else None
         if upload := re.fullmatch(r"/upload/([^/]+)/(.+)", path):
             self.runs[upload[1]].files[upload[2]] = body
         return {}
