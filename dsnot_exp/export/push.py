@@ -14,7 +14,6 @@ from huggingface_hub import (
     ModelInfo,
     constants,
     get_token,
-    hf_hub_download,
 )
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
@@ -63,7 +62,7 @@ def _refuse_another_model(found: ModelInfo) -> None:
         return
     record = None
     if CONFIG in names:
-        config = json.loads(Path(hf_hub_download(found.id, CONFIG)).read_text("utf-8"))
+        config = json.loads(Path(HfApi().hf_hub_download(found.id, CONFIG)).read_text("utf-8"))
         record = config.get(KEY) if isinstance(config, dict) else None
     if record is None:
         raise RequestError(
@@ -117,6 +116,6 @@ def _one_line(name: str) -> Iterator[None]:
         raise RequestError(f"--push {name}: {line}") from error
     except Exception as error:  # the type depends on the HTTP library
         raise RunError(
-            f"--push {name}: {constants.ENDPOINT} cannot be reached ({first_line(error)}); the "
-            "export is kept: run the same command again"
+            f"--push {name}: no answer from {constants.ENDPOINT} ({first_line(error)}); run the "
+            "same command again"
         ) from error

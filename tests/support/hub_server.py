@@ -20,6 +20,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.support.hub_uploads import NotAllowed, Uploads
+
 TOKEN = "hf_opensesame"  # opens every gated repository
 NARROW = "hf_narrow"  # a fine-grained token, which opens none
 INFORMATION = re.compile(
@@ -39,6 +41,7 @@ class Repository:
     kind: str = "models"  # or datasets
     names: tuple[str, ...] = ("main",)  # branches and tags of that commit
     gated: bool = False  # everyone may look, only TOKEN may download
+    private: bool = False
 
     def files(self) -> list[str]:
         return sorted(
@@ -64,13 +67,17 @@ def blob_id(data: bytes) -> str:
 
 class Hub:
     """Answers between `start` and `stop`, at the same address each time; `requests` holds every
-    "METHOD /path" that it was asked for. A repository may be there in several commits."""
+    "METHOD /path" that it was asked for. A repository may be there in several commits.
 
-    def __init__(self, repositories: Iterable[Repository]) -> None:
+    uploads: a folder for what is pushed; None: nothing can be
+    """
+
+    def __init__(self, repositories: Iterable[Repository], uploads: Path | None = None) -> None:
         self.commits: dict[tuple[str, str], list[Repository]] = {}
         for commit in repositories:
             self.commits.setdefault((commit.kind, commit.id), []).append(commit)
         self.requests: list[str] = []
+        self.uploads = Uploads(uploads, self.newest, self._publish) if uploads else None
         self.port = 0  # any that is free, the first time
         self.start()
 
@@ -86,6 +93,14 @@ class Hub:
     def stop(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+    def newest(self, id: str) -> Path | None:
+        """The folder of a model's newest commit."""
+        commits = self.commits.get(("models", id))
+        return commits[0].folder if commits else None
+
+    def _publish(self, id: str, folder: Path, commit: str, private: bool) -> None:
+        self.commits[("models", id)] = [Repository(id, folder, commit, private=private)]
 
     def downloaded(self, repository: str) -> Counter[str]:
         """How often each file of a repository was downloaded."""
@@ -127,6 +142,36 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self) -> None:
+        """An upload, for which only TOKEN is good."""
+        body, path = self._body(), urlsplit(self.path).path
+        hub = self.server.hub
+        hub.requests.append(f"{self.command} {path}")
+        try:
+            if hub.uploads is None:
+                raise Refusal(404)
+            if self.command == "POST" and self._token() != TOKEN:
+                status = 401 if self._token() is None else 403
+                raise Refusal(status, message="You don't have the rights to do this")
+            self._answer(200, json.dumps(hub.uploads.answer(path, body, hub.url)).encode())
+        except NotAllowed as error:
+            body = json.dumps(error.answer).encode()
+            self._answer(error.status, body, {"X-Error-Code": error.code})
+        except Refusal as refusal:
+            self._answer(refusal.status, b"{}", refusal.headers)
+
+    do_PUT = do_POST
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
     def _information(
         self, recursive: bool, kind: str, id: str, what: str, revision: str, path: str
     ) -> None:
@@ -135,7 +180,10 @@ class Handler(BaseHTTPRequestHandler):
         if what != "tree":
             siblings = [{"rfilename": name} for name in repository.files()]
             facts = {"id": id, "sha": repository.commit, "siblings": siblings, "tags": []}
-            access = {"private": False, "gated": "manual" if repository.gated else False}
+            access = {
+                "private": repository.private,
+                "gated": "manual" if repository.gated else False,
+            }
             self._answer(200, json.dumps(facts | access).encode())
             return
         below = unquote(path or "")
@@ -183,7 +231,7 @@ class Handler(BaseHTTPRequestHandler):
                 "X-HF-Warning", "unauthenticated; You are sending unauthenticated requests"
             )
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
