@@ -11,11 +11,12 @@ from typing import Any
 from dsnot_exp import __version__
 from dsnot_exp.export.destination import marked, refuse_destination, written_aside
 from dsnot_exp.export.model_files import bring, weight_files
+from dsnot_exp.export.sparse_model import sparse_model
 from dsnot_exp.models.packed_files import BITMASK, TWO_FOUR, Index, read_index, write_packed
 from dsnot_exp.models.shards import Shards, size_in
 from dsnot_exp.results.card.facts import megabytes
 from dsnot_exp.results.card.write import write_card
-from dsnot_exp.results.file import MODEL, NAME
+from dsnot_exp.results.file import NAME
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.run.model_card import base_licence
 from dsnot_exp.utils.console import say
@@ -49,12 +50,7 @@ def export(run: Path, result: dict[str, Any], form: str, out: Path, where: str |
 
 
 def _write(run: Path, result: dict[str, Any], form: str, out: Path, mark: dict[str, Any]) -> None:
-    model = run / MODEL
-    if not model.is_dir():
-        raise RequestError(
-            f"{run}: its sparse model is not saved; run its command again with save=true"
-        )
-    with written_aside(out, mark) as folder:
+    with written_aside(out, mark) as folder, sparse_model(run, result, folder) as model:
         bring(model, folder, weights=form == PLAIN)
         if form == PLAIN:
             return

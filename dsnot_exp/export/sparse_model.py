@@ -1,0 +1,79 @@
+"""The sparse model of a run as a folder: the one it saved, or one made from what it has kept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dsnot_exp.config import ModelConfig
+from dsnot_exp.models.loading import load_tokenizer
+from dsnot_exp.models.open import streams
+from dsnot_exp.models.source import Source, locate
+from dsnot_exp.models.sparse_record import write_record
+from dsnot_exp.results.card.facts import GROUPS, base_name
+from dsnot_exp.results.file import MODEL, has_model
+from dsnot_exp.run.restored import restored
+from dsnot_exp.utils.errors import RequestError
+
+REPEAT = "run its command again with save=true, which prunes nothing again"
+
+
+@contextmanager
+def sparse_model(run: Path, result: dict[str, Any], beside: Path) -> Iterator[Path]:
+    """beside: the folder to write; on the same disk a model that was not saved is put together"""
+    if has_model(run):
+        yield run / MODEL
+        return
+    source = refuse_unsaved(run, result)
+    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f"{beside.name}.model.") as place:
+        folder = Path(place)
+        options = ModelConfig(**result["config"]["model"])
+        model = restored(options, (run / result["masks"]["folder"]).resolve())
+        model.save_pretrained(folder)
+        load_tokenizer(source).save_pretrained(folder)
+        write_record(folder, recipe_of(result))
+        yield folder
+
+
+def refuse_unsaved(run: Path, result: dict[str, Any]) -> Source:
+    """Raise if the run's model can neither be copied nor made from what it has kept."""
+    config, kept = result["config"], result.get("masks")
+    if (config.get("finetune") or {}).get("name", "none") != "none":
+        raise RequestError(
+            f"{run}: its model was trained after pruning, and is not saved; run its command again "
+            "with save=true"
+        )
+    if not isinstance(kept, dict) or not (run / kept["folder"]).is_dir():
+        raise RequestError(
+            f"{run}: neither its model is saved nor its masks are kept; run its command again with "
+            "save=true"
+        )
+    if not kept["restores"]:
+        raise RequestError(
+            f"{run}: a method moved the kept weights, and the masks alone are kept; run its "
+            "command again with save=true"
+        )
+    options = ModelConfig(**config["model"])
+    source = locate(options)
+    if streams(source, options):
+        raise RequestError(f"{run}: its base model does not fit into memory; {REPEAT}")
+    return source
+
+
+def recipe_of(result: dict[str, Any]) -> dict[str, Any]:
+    """The record of a saved model (models/sparse_record.py), from the run's result."""
+    config, model = result["config"], result["model"]
+    revision = model.get("revision")
+    return {
+        **{group: (config.get(group) or {}).get("name", "none") for group in GROUPS},
+        "pattern": config["pattern"],
+        "sparsity": result["sparsity"]["achieved"],
+        "masks_sha256": result["masks_sha256"],
+        "config_hash": result["config_hash"],
+        "base": f"{base_name(result)}@{revision}" if revision else base_name(result),
+        "base_sparse": model.get("sparse"),
+        "version": result["environment"]["dsnot_exp"],
+    }
