@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from dsnot_exp.methods.notation import N_OF_M, pruned_share
+from dsnot_exp.report.layers import OUTSIDE, Map, mean, place_of, short
+from dsnot_exp.report.names import of_model
 from dsnot_exp.report.plot_style import Drawn, canvas
 from dsnot_exp.report.runs import Run, number
 
 MOST = 4  # panels
-IN_BLOCK = re.compile(r"(.*?)\.(\d+)\.(.+)")  # list of blocks, index, name inside the block
-Map = dict[tuple[int, str], float]  # by block and linear
 
 
 def allocation(runs: Sequence[Run]) -> Drawn:
@@ -43,15 +42,13 @@ def allocation(runs: Sequence[Run]) -> Drawn:
 
 
 def _cells(run: Run) -> Map:
-    """Several layers in one cell, such as experts, are averaged."""
     targets = run.result["sparsity"].get("targets")
     parts: dict[tuple[int, str], list[float]] = {}
     for layer, amount in targets.items() if isinstance(targets, dict) else ():
-        place, value = IN_BLOCK.fullmatch(str(layer)), _share(amount)
-        if place is not None and value is not None:
-            linear = re.sub(r"\.\d+\.", ".*.", place[3])
-            parts.setdefault((int(place[2]), linear), []).append(value)
-    return {cell: round(sum(own) / len(own), 6) for cell, own in parts.items()}
+        place, value = place_of(str(layer)), _share(amount)
+        if place[1] != OUTSIDE and value is not None:
+            parts.setdefault(place, []).append(value)
+    return {cell: round(value, 6) for cell, value in mean(parts).items()}
 
 
 def _share(amount: Any) -> float | None:
@@ -69,7 +66,8 @@ def _panel(axis: Any, run: Run, cells: Map, span: tuple[float, float]) -> Any:
         grid, aspect="auto", cmap="viridis", vmin=span[0], vmax=span[1], interpolation="nearest"
     )
     axis.grid(visible=False)
-    axis.set_xticks(range(len(names)), [n.rpartition(".")[2] for n in names], rotation=90)
+    labels = short(names)
+    axis.set_xticks(range(len(names)), [labels[name] for name in names], rotation=90)
     step = max(1, len(blocks) // 16)
     axis.set_yticks(range(len(blocks))[::step], blocks[::step])
     axis.set_title(_title(run), fontsize=8.5)
@@ -77,4 +75,4 @@ def _panel(axis: Any, run: Run, cells: Map, span: tuple[float, float]) -> Any:
 
 
 def _title(run: Run) -> str:
-    return f"{run.model}, {run.options.get('allocate.name')}, {run.budget}"
+    return f"{of_model(run.options)}, {run.options.get('allocate.name')}, {run.budget}"

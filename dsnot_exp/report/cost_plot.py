@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from dsnot_exp.report.names import pretty
-from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, logarithmic
+from dsnot_exp.report.names import of_model, of_texts, pretty
+from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend, logarithmic
 from dsnot_exp.report.tables.ranking import Ranking
 
 MARKERS = "osD^vPX*p"  # 9: prime to the number of colours, so that every pair occurs
@@ -34,9 +34,9 @@ def quality_cost(rankings: Sequence[Ranking]) -> Drawn:
     names = sorted(names[: MOST["points"]], key=lambda name: (name.split(",")[0], name))
     columns = min(MOST["columns"], len(panels))
     rows = -(-len(panels) // columns)
-    height = max(0.6 + 2.7 * rows, 0.8 + 0.22 * len(names))
+    height = 2.5 * rows + 0.5 + 0.2 * -(-len(names) // 2)
     times = [seconds for _, points in panels for _, seconds, _ in points]
-    figure, axes = canvas(rows, columns, 3.0 * columns + 3.4, height)
+    figure, axes = canvas(rows, columns, 2.4 * columns + (2.4 if columns == 1 else 0.4), height)
     for axis, (ranking, points) in zip(axes.flat, panels, strict=False):
         _panel(axis, points, names)
         axis.set_title(ranking.run.budget)
@@ -53,17 +53,15 @@ def quality_cost(rankings: Sequence[Ranking]) -> Drawn:
     for place, axis in enumerate(axes.flat):
         if place + columns >= len(panels):
             axis.set_xlabel("time (s)")
-    found = [axis.get_legend_handles_labels() for axis in axes.flat]
-    handles = {label: h for pair in found for h, label in zip(*pair, strict=True)}
-    shown = [name for name in map(pretty, names) if name in handles]
-    figure.legend([handles[name] for name in shown], shown, loc="outside right upper")
+    legend(figure, axes, 2)
     first = panels[0][0]
+    (name,) = of_texts([first.text]).values()
     left = (
         f" Shown: {len(panels)} of {len(rankings)} rankings." if len(panels) < len(rankings) else ""
     )
     what = "the gap to the dense perplexity over SparseGPT's gap" if ratio else "perplexity"
     text = (
-        f"Quality against cost of {first.run.model} on {first.text.rpartition('/')[2]}: {what}, "
+        f"Quality against cost of {of_model(first.run.options)} on {name}: {what}, "
         "and the seconds of the forwards and of the method. Lower and further left is better. "
         f"Line: the compositions that no other one beats in both.{left}"
     )
@@ -89,7 +87,7 @@ def _panel(axis: Any, points: Sequence[Point], names: Sequence[str]) -> None:
             best.append(point)
     axis.plot([x for _, x, _ in best], [y for _, _, y in best], color=COLOURS[6], linewidth=0.9,
               drawstyle="steps-post", zorder=1)  # fmt: skip
-    for name, seconds, quality in points:
+    for name, seconds, quality in sorted(points, key=lambda point: point[0]):
         if name in names:
             place = names.index(name)
             marker, colour = MARKERS[place % len(MARKERS)], COLOURS[place % len(COLOURS)]

@@ -10,13 +10,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+KINDS = ("png", "svg", "pdf")
 INK = "#202428"  # the page replaces it with its text colour
 STYLE = {
     "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9.5, "legend.fontsize": 8.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "legend.frameon": False, "svg.hashsalt": "dsnot_exp",
-    "lines.linewidth": 1.4,
+    "lines.linewidth": 1.4, "pdf.fonttype": 42,
     "text.parse_math": False, "axes.titlelocation": "left",
 }  # fmt: skip
 COLOURS = (
@@ -26,31 +27,43 @@ Drawn = tuple[str, str, Canvas] | None  # name, caption, figure
 
 
 def file_of(figure: Canvas, kind: str) -> bytes:
-    """Encode a figure: an SVG without background and date, or a PNG on white."""
+    """Encode a figure without any date: an SVG without background, a PNG or a PDF on white."""
     buffer = io.BytesIO()
-    clear = kind == "svg"
-    meta = {"Date": None} if clear else None
-    face = "none" if clear else "white"
+    meta = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    face = "none" if kind == "svg" else "white"
     figure.savefig(buffer, format=kind, dpi=160, facecolor=face, metadata=meta)
     return buffer.getvalue()
 
 
-def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, Any]:
+def canvas(
+    rows: int, columns: int, width: float, height: float, sharey: bool = False
+) -> tuple[Canvas, Any]:
+    """A figure and its axes, rows by columns. width, height: in inches"""
     figure = Canvas(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for axis in axes.flat:
         axis.set_facecolor("none")
         axis.grid(axis="y", color="#888888", alpha=0.25, linewidth=0.6)
     return figure, axes
 
 
-def logarithmic(axis: Any, values: Sequence[float], of: str = "y") -> None:
+def legend(figure: Canvas, axes: Any, columns: int, more: Sequence[Any] = ()) -> None:
+    """One legend below all panels, for what is drawn in any of them and for `more`."""
+    found = [axis.get_legend_handles_labels() for axis in axes.flat if axis.get_visible()]
+    handles = {label: h for pair in found for h, label in zip(*pair, strict=True)}
+    handles |= {handle.get_label(): handle for handle in more}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=columns)
+
+
+def logarithmic(axis: Any, values: Sequence[float], of: str = "y", ticks: int = 8) -> None:
     """Use a log scale with plain tick labels, if all values are positive. of: `x` or `y`"""
     if min(values) <= 0:
         return
     axis.set(**{f"{of}scale": "log"})
-    ticks = axis.xaxis if of == "x" else axis.yaxis
-    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ticks.set_minor_formatter(NullFormatter())
+    lines = axis.xaxis if of == "x" else axis.yaxis
+    subs = (1.0, 2.0, 5.0) if max(values) < 50 * min(values) else (1.0,)
+    lines.set_major_locator(LogLocator(subs=subs, numticks=ticks))
+    lines.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    lines.set_minor_formatter(NullFormatter())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.report.composition import ASSUMED, composition, first, methods
+from dsnot_exp.report.names import of_path
 from dsnot_exp.results.file import NAME, flatten
 from dsnot_exp.results.read import read_result
 from dsnot_exp.results.stages import already_sparse
@@ -29,11 +30,9 @@ class Run:
 
     @property
     def model(self) -> str:
-        """The model's name; for `local` and `hub`, the last part of the path."""
+        """The model's name; for `local` and `hub`, the part of the path that names it."""
         name, path = self.options.get("model.name"), self.options.get("model.path")
-        if name in ("local", "hub", None) and path:
-            return str(path).rstrip("/").rpartition("/")[2] or str(path)
-        return str(name)
+        return of_path(str(path)) if name in ("local", "hub", None) and path else str(name)
 
     @property
     def method(self) -> str:

@@ -1,4 +1,4 @@
-"""The plot of perplexity against sparsity."""
+"""The plot of perplexity against sparsity, with the dense model and the N:M patterns."""
 
 from __future__ import annotations
 
@@ -6,82 +6,155 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from dsnot_exp.methods.notation import pruned_share
 from dsnot_exp.report.composition import first
 from dsnot_exp.report.names import pretty
-from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, logarithmic
-from dsnot_exp.report.runs import Run, in_order, number
-from dsnot_exp.report.tables.groups import clashing
+from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend, logarithmic
+from dsnot_exp.report.runs import Run
+from dsnot_exp.report.tables.grid import Column, Grid, Row, grids
+from dsnot_exp.report.tables.table import Cell
 
-DASHES: tuple[Any, ...] = ("-", "-", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
-MOST = {"panels": 4, "lines": 7, "variants": 12, "options": 2}
+DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+ALONE = "--"  # the initializer alone
+BESIDE = 0.03  # of the range of sparsities: how far N:M stand from the share that they prune
+MARKERS = "sD^vPX"  # of the N:M patterns
+MOST = {"panels": 4, "lines": 12}
+WIDE = 8  # a log scale, if the largest value is so many times the smallest
+Panel = tuple[Grid, str, str]  # model, text
 
 
-def sparsity(runs: Sequence[Run], by: str) -> Drawn:
-    """Perplexity against sparsity: a line per method, a panel per model and data set. None if the
-    runs differ in too many other options. by: the axis of the lines, such as `method`"""
-    lines: dict[tuple[str, str], dict[str, dict[float, list[float]]]] = {}
-    keys = clashing(runs, ("model", by, "sparsity", "pattern"))
-    if len(keys) > MOST["options"]:
+def sparsity(runs: Sequence[Run]) -> Drawn:
+    """A line per composition, a panel per model and text. None if each has one sparsity only."""
+    panels = [panel for grid in grids(runs) for panel in _panels(grid)]
+    if not panels:
         return None
-    for run in runs:
-        amount = number(run.options.get("sparsity"))
-        if amount is None or ":" in run.budget or run.method == "dense":
-            continue
-        for name in run.result["metrics"]["perplexity"]:
-            value = run.metric("perplexity", name, "refined")
-            if value is not None:
-                label = ", ".join([str(run.axis(by)), *_further(run, keys)])
-                panel = lines.setdefault((run.model, name), {})
-                panel.setdefault(label, {}).setdefault(amount, []).append(value)
-    wide = {k: v for k, v in lines.items() if len({s for line in v.values() for s in line}) > 1}
-    if not wide:
-        return None
-    shown = list(wide.items())[: MOST["panels"]]
-    figure, axes = canvas(1, len(shown), 3.4 * len(shown) + 2.2, 3.4)
-    every = in_order([method for _, panel in shown for method in panel])
-    most = MOST["lines"] if by == "method" else MOST["variants"]
-    methods = every[:most]
-    hues = list(dict.fromkeys(_hue(method) for method in methods))
-    alike = {hue: [m for m in methods if _hue(m) == hue] for hue in hues}
-    for axis, ((model, name), panel) in zip(axes.flat, shown, strict=True):
-        for method in (m for m in methods if m in panel):
-            places = sorted(panel[method])
-            means = [sum(panel[method][s]) / len(panel[method][s]) for s in places]
-            hue = _hue(method)
-            dash = (
-                DASHES[alike[hue].index(method) % len(DASHES)] if first(method) != method else "--"
-            )
-            colour = COLOURS[hues.index(hue) % len(COLOURS)]
-            axis.plot([100 * s for s in places], means, linestyle=dash, marker="o", markersize=3.5,
-                      color=colour, label=pretty(method))  # fmt: skip
-        values = [v for line in panel.values() for found in line.values() for v in found]
-        if max(values) > 8 * min(values):
-            logarithmic(axis, values)
-        axis.set(title=_broken(f"{model}, {_tail(name)}"), xlabel="sparsity (%)")
-    axes.flat[0].set_ylabel("perplexity")
-    handles = {label: h for axis in axes.flat
-               for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}  # fmt: skip
-    figure.legend(handles.values(), handles.keys(), loc="outside right upper")
-    left = f" Shown: {len(shown)} of {len(wide)} panels." if len(shown) < len(wide) else ""
-    if len(methods) < len(every):
-        left += f" Shown: {len(methods)} of {len(every)} lines."
-    text = f"Perplexity against sparsity, mean over seeds. Dashed: the initializer alone.{left}"
-    return "perplexity_sparsity", text, figure
+    shown = panels[: MOST["panels"]]
+    every = list(dict.fromkeys(row for grid, _, _ in shown for row in grid.rows))
+    rows = every[: MOST["lines"]]
+    styles = dict(zip(rows, _styles(rows), strict=True))
+    patterns = _patterns(shown, rows)
+    columns = min(2, len(shown))
+    lines = -(-len(shown) // columns)
+    height = 2.6 * lines + 0.5 + 0.2 * -(-(len(rows) + len(patterns) + 1) // 2)
+    figure, axes = canvas(lines, columns, 3.4 * columns + (1.2 if columns == 1 else 0), height)
+    for axis, panel in zip(axes.flat, shown, strict=False):
+        _draw(axis, panel, styles, patterns)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("perplexity")
+    handles = [
+        Line2D([], [], color="#555555", marker=marker, linestyle="", markerfacecolor="none",
+               label=pattern)
+        for pattern, marker in patterns.items()
+    ]  # fmt: skip
+    legend(figure, axes, 2, handles)
+    return "perplexity_sparsity", _caption(shown, panels, rows, every), figure
 
 
-def _broken(title: str, width: int = 34) -> str:
-    """A title that is wider than its panel would cover the legend."""
-    return "\n".join(textwrap.wrap(title, width))
+def _caption(shown: list[Panel], panels: list[Panel], rows: list[Row], every: list[Row]) -> str:
+    cells = [grid.cell(row, c) for grid, *place in shown for row in rows
+             for c in grid.columns if [c.model, c.name] == place]  # fmt: skip
+    text = "Perplexity against sparsity."
+    if any(cell.n > 1 for cell in cells):
+        text += " Mean over seeds; bars: sample standard deviation."
+    if any(row.methods == first(row.methods) for row in rows):
+        text += " Dashed and hollow: the initializer alone."
+    if len(shown) < len(panels):
+        text += f" Shown: {len(shown)} of {len(panels)} panels."
+    if len(rows) < len(every):
+        text += f" Shown: {len(rows)} of {len(every)} lines."
+    return text
 
 
-def _further(run: Run, keys: list[str]) -> list[str]:
-    return [f"{key}={run.axis(key)}" for key in keys if run.axis(key) is not None]
+def _panels(grid: Grid) -> list[Panel]:
+    places = dict.fromkeys((column.model, column.name) for column in grid.columns)
+    return [
+        (grid, *place)
+        for place in places
+        if len({c.budget for c in grid.columns if (c.model, c.name) == place}) > 1
+    ]
 
 
-def _hue(label: str) -> str:
-    """Methods with the same initializer share a colour, unless other options split the lines."""
-    return label if "=" in label else first(label)
+def _styles(rows: Sequence[Row]) -> list[tuple[str, Any]]:
+    """The colour and dash of each row: rows of one initializer share the colour."""
+    hues = list(dict.fromkeys(first(row.methods) for row in rows))
+    met: dict[str, int] = {}
+    found = []
+    for row in rows:
+        hue = first(row.methods)
+        alone = row.methods == hue and not row.options
+        place = met.get(hue, 0)
+        met[hue] = place + (0 if alone else 1)
+        dash = ALONE if alone else DASHES[place % len(DASHES)]
+        found.append((COLOURS[hues.index(hue) % len(COLOURS)], dash))
+    return found
 
 
-def _tail(name: str) -> str:
-    return name.rpartition("/")[2]
+def _patterns(panels: Sequence[Panel], rows: Sequence[Row]) -> dict[str, str]:
+    """A marker for each N:M pattern that is drawn."""
+    found = dict.fromkeys(
+        column.budget
+        for grid, *place in panels
+        for column in grid.columns
+        if ":" in column.budget and [column.model, column.name] == place
+        and any(grid.cell(row, column).value is not None for row in rows)
+    )  # fmt: skip
+    return {pattern: MARKERS[place % len(MARKERS)] for place, pattern in enumerate(found)}
+
+
+def _draw(
+    axis: Any, panel: Panel, styles: dict[Row, tuple[str, Any]], patterns: dict[str, str]
+) -> None:
+    grid, model, name = panel
+    columns = [c for c in grid.columns if (c.model, c.name) == (model, name)]
+    places = {column: _share(column) for column in columns if column.budget != "?"}
+    reach = max(places.values()) - min(places.values()) or 20.0
+    values: list[float] = []
+    for row, (colour, dash) in styles.items():
+        known = [(c, cell) for c in places if (cell := grid.cell(row, c)).value is not None]
+        points = [(places[c], cell) for c, cell in known if ":" not in c.budget]
+        style = {"color": colour, "markersize": 3.5, "capsize": 2, "elinewidth": 0.9}
+        if points:
+            lines = {"linestyle": dash, "marker": "o", "label": pretty(row.name)}
+            _bars(axis, sorted(points, key=lambda p: p[0]), {**style, **lines})
+        filled = colour if dash != ALONE else "none"
+        for column, cell in (pair for pair in known if ":" in pair[0].budget):
+            # Beside the sparsity, and beside each other: 2:4 and 4:8 prune the same share.
+            place = list(patterns).index(column.budget)
+            shift = reach * BESIDE * (1 + place // 2) * (1 if place % 2 else -1)
+            marks = {"marker": patterns[column.budget], "markerfacecolor": filled, "markersize": 5,
+                     "linestyle": "", "label": None if points else pretty(row.name)}  # fmt: skip
+            _bars(axis, [(places[column] + shift, cell)], {**style, **marks})
+        values += [cell.value for _, cell in known if cell.value is not None]
+    dense = grid.dense[model, name].value
+    if dense is not None:
+        values.append(dense)
+        axis.axhline(dense, color="#7f7f7f", linewidth=1, linestyle=(0, (1, 1)), label="Dense")
+    if max(values) > WIDE * min(values):
+        logarithmic(axis, values)
+    axis.set_xticks(sorted(set(places.values())))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set(title="\n".join(textwrap.wrap(_title(model, name), 40)), xlabel="sparsity (%)")
+
+
+def _title(model: str, name: str) -> str:
+    return model if model == name else f"{model}, {name}"
+
+
+def _share(column: Column) -> float:
+    if ":" not in column.budget:
+        return float(column.budget.removesuffix(" %"))
+    kept, of = column.budget.split(":")
+    return 100 * pruned_share(int(kept), int(of))
+
+
+def _bars(axis: Any, points: Sequence[tuple[float, Cell]], style: dict[str, Any]) -> None:
+    """The means, with a bar where there are several seeds."""
+    spreads = [(cell.spread if cell.n > 1 else None) or 0.0 for _, cell in points]
+    bars = spreads if any(spreads) else None
+    axis.errorbar([x for x, _ in points], [cell.value for _, cell in points], bars, **style)

@@ -102,9 +102,9 @@ def test_a_change_is_against_the_same_composition_without_its_refiner(
     made = report(fill(tmp_path / "real", *runs))
     rows = {row[0]: row[1] for row in made.rows() if len(row) == 2}
     assert rows == {
-        VARIANT: "60 %", "dense": "2.00", "wanda": "40.00",
-        "wanda+swaps": "30.00 (-25.0 %)", "wanda+fisher+cg, target 0.5/0": "20.00",
-        "wanda+fisher+dsnot+cg, 50 cycles, target 0.5/0": "**15.00** (-25.0 %)",
+        VARIANT: "60 %", "Dense": "2.00", "Wanda": "40.00",
+        "Wanda + swaps": "30.00 ↓ (-25.0 %)", "Wanda + fisher + CG, target 0.5/0": "*20.00*",
+        "Wanda + fisher + DSnoT + CG, 50 cycles, target 0.5/0": "**15.00** ↓ (-25.0 %)",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dsnot_exp.report.__main__ import build
+from dsnot_exp.report.build import build
 from dsnot_exp.report.runs import load
 from dsnot_exp.report.tables.ranking import NO_PAIR, Ranking, rankings
 from dsnot_exp.report.tables.table import Table
@@ -38,8 +38,8 @@ def ranked(folder: Path, *results: dict[str, Any]) -> list[Ranking]:
 
 def table_of(folder: Path, *results: dict[str, Any]) -> Table | None:
     """The last table of the report, if it is a ranking."""
-    tables, _, ranks = build(load(fill(folder / "frontier", *results))[0], "frontier")
-    return tables[-1] if ranks else None
+    found = build(load(fill(folder / "frontier", *results))[0], "frontier")
+    return found.tables[-1] if found.ranked else None
 
 
 def places(ranking: Ranking) -> dict[str, float | None]:
@@ -191,7 +191,7 @@ def test_a_second_walk_in_the_seconds_is_said(tmp_path: Path) -> None:
 def test_the_papers_studies_have_no_ranking(tmp_path: Path) -> None:
     def titles(folder: str, *results: dict[str, Any]) -> str:
         found = load(fill(tmp_path / folder, *results))[0]
-        return ", ".join(table.title for table in build(found, folder)[0])
+        return ", ".join(table.title for table in build(found, folder).tables)
 
     paper = [ran("wanda", 30.0, sweep="table1"), ran("sparsegpt", 20.0, sweep="table1")]
     assert "Ranking" not in titles("a", *paper)

@@ -40,13 +40,13 @@ def test_the_main_table_tells_cycles_apart_and_shows_what_refinement_changes(mad
     rows = made.rows()
     assert rows[0] == ["method and cycles", "60 %", "70 %", "2:4"]
     assert [row[0] for row in rows[1:8]] == [
-        "dense", "magnitude", "wanda", "wanda+dsnot, 50 cycles", "wanda+dsnot, auto", "sparsegpt",
-        "sparsegpt+dsnot, 50 cycles",
+        "Dense", "Magnitude", "Wanda", "Wanda + DSnoT, 50 cycles", "Wanda + DSnoT, auto",
+        "SparseGPT", "SparseGPT + DSnoT, 50 cycles",
     ]  # fmt: skip
     assert rows[1][1:] == ["5.00"] * 3
     assert rows[3][1] == "20.00"
-    assert rows[4][1] == "16.00 (-20.0 %)"
-    assert rows[7][2] == "30.00 (+20.0 %)"
+    assert rows[4][1] == "*16.00* ↓ (-20.0 %)"
+    assert rows[7][2] == "30.00 ↑ (+20.0 %)"
     worse = "better than its initial mask in 2 of 3 cells. Not better: sparsegpt+dsnot, 50 cycles:"
     for name in ("table.md", "table.csv", "index.html", "table.tex"):
         assert worse in made.text(name), name

@@ -22,7 +22,11 @@ def test_ours_the_published_and_the_difference(tmp_path: Path, report: Command) 
     ]
     table = report(fill(tmp_path / "any", *runs)).csv()
     shown = table.loc[:, table.columns.str.startswith("llama2-7b")]
-    assert list(shown.columns) == ["llama2-7b", "llama2-7b published", "llama2-7b difference"]
+    parts = [name.removeprefix("llama2-7b").strip() for name in shown.columns]
+    assert parts == ["", "published", "difference", "versus"]
+    gain = float(shown.loc["wanda+dsnot", "llama2-7b versus"])
+    assert gain == pytest.approx(10.5551 - 10.791, rel=1e-12)
+    assert list(shown.loc[["dense", "wanda"], "llama2-7b versus"]) == ["", ""]
     for method, ours, published in (
         ("dense", 5.474, "5.47"),
         ("magnitude", 1924.7, "6.9e3"),
@@ -48,8 +52,8 @@ def test_the_papers_layout_with_words_where_nothing_was_run(
         "llama2-70b", "vicuna-13b", "opt-13b",
     ]  # fmt: skip
     assert [row[0] for row in rows[1:]] == [
-        "dense", "magnitude", "magnitude+dsnot", "sparsegpt", "sparsegpt+dsnot", "wanda",
-        "wanda+dsnot",
+        "Dense", "Magnitude", "Magnitude + DSnoT", "SparseGPT", "SparseGPT + DSnoT", "Wanda",
+        "Wanda + DSnoT",
     ]  # fmt: skip
     wanda = rows[6]
     assert wanda[1:5] == [
@@ -153,8 +157,8 @@ def test_accuracy_in_percent_with_its_error_and_mean(tmp_path: Path, report: Com
     made = report(fill(tmp_path / "z", whole, broken))
     rows = {row[0]: row[1:] for row in made.rows()}
     assert rows["method"] == ["boolq", "rte", "mean"]
-    assert rows["wanda+dsnot"] == ["**70.00** ± 3.00", "50.00 ± 4.00", "60.00 ± 2.50"]
-    assert rows["wanda"] == ["**70.00** ± 3.00", "failed", "failed"]
+    assert rows["Wanda + DSnoT"] == ["**70.00** ± 3.00", "50.00 ± 4.00", "60.00 ± 2.50"]
+    assert rows["Wanda"] == ["**70.00** ± 3.00", "failed", "failed"]
 
 
 def test_seconds_of_every_phase(tmp_path: Path, report: Command) -> None:
@@ -220,7 +224,7 @@ def test_the_small_form_has_the_columns_of_its_own_model(tmp_path: Path, report:
     rows = report(fill(tmp_path / "t", *runs)).rows()
     assert rows[0] == ["method", "tinyworld"]
     assert rows[1][1] == "2.631"
-    assert rows[-1] == ["wanda+dsnot", "**2.778**"]
+    assert rows[-1] == ["Wanda + DSnoT", "**2.778** ↓"]
 
 
 def test_lines_of_one_option_over_several_sparsities(tmp_path: Path, report: Command) -> None:
@@ -233,7 +237,7 @@ def test_lines_of_one_option_over_several_sparsities(tmp_path: Path, report: Com
     assert made.rows() == [
         ["refine.max_cycles", "50 %", "60 %"],
         ["no refinement", "3.75", "not run"],
-        ["0", "3.50", "4.50"],
-        ["20", "**2.50**", "not run"],
+        ["0", "*3.50* ↓", "4.50"],
+        ["20", "**2.50** ↓", "not run"],
     ]
     assert (made.folder / "perplexity_sparsity.svg").exists()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dsnot_exp.report.names import pretty
-from dsnot_exp.report.output import formats
+from dsnot_exp.report.output import numbers
+from dsnot_exp.report.output.legend import legend, marks
 from dsnot_exp.report.plot_style import INK
 from dsnot_exp.report.plots import Picture
-from dsnot_exp.report.runs import VARIANT
 from dsnot_exp.report.tables.gains import percent
+from dsnot_exp.report.tables.marks import METHODS, arrow
 from dsnot_exp.report.tables.table import Cell, Table
+
+LEGIBLE = 0.8  # of a plot's natural size
 
 
 def page(
@@ -31,16 +35,19 @@ def page(
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     environment.filters |= {"pretty": pretty, "svg": _inline}
     environment.globals |= {
-        "legend": formats.legend,
-        "shown": lambda cell, digits: _minus(formats.number(cell.value, digits)),
-        "spread": formats.spread,
-        "difference": lambda cell, digits: _minus(formats.difference(cell, digits)),
+        "legend": _legend,
+        "shown": lambda cell, digits: _minus(numbers.number(cell.value, digits)),
+        "spread": numbers.spread,
+        "delta": lambda cell, digits: _minus(numbers.delta(cell, digits)),
+        "difference": lambda cell, digits: _minus(numbers.difference(cell, digits)),
+        "arrow": arrow,
+        "above": lambda table: [(name, len(list(c))) for name, c in groupby(table.above)],
         "percent": lambda cell: _minus(percent(cell)),
         "order": _order,
-        "marked": lambda table, how: any(getattr(c, how) for row in table.cells for c in row),
+        "file": file_name,
         "label_order": _label_order,
         "decimals": _decimals,
-        "methods": ("method", VARIANT),
+        "methods": METHODS,
     }
     template = environment.get_template("page.html.jinja")
     return template.render(
@@ -56,15 +63,27 @@ def page(
 
 def _inline(picture: Picture) -> Markup:
     """The SVG inline, in the page's text colour. matplotlib has already escaped its text."""
-    text = picture.svg.decode().replace(INK, "currentColor")
+    text = picture.files["svg"].decode().replace(INK, "currentColor")
     text = text[text.index("<svg") :]
     prefix = picture.name  # ids are unique per SVG, but the page contains several SVGs
     text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     width = re.search(r'<svg[^>]* width="([\d.]+)pt"', text)
-    size = f"width:{float(width[1]) * 4 / 3:.0f}px" if width else ""
+    pixels = float(width[1]) * 4 / 3 if width else 0.0
+    # A narrow screen shows it smaller, but as large as its text needs to be.
+    size = f"width:{pixels:.0f}px;min-width:{LEGIBLE * pixels:.0f}px" if width else ""
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     return Markup(text.replace("<svg ", f'<svg role="img" style="{size}" ', 1))
+
+
+def file_name(number: int) -> str:
+    """Of the files of a table, without the ending: `table`, `table-2`."""
+    return f"table-{number}" if number > 1 else "table"
+
+
+def _legend(table: Table) -> list[str]:
+    published = ["Small: the published value, and ours minus published."] if table.sources else []
+    return [*marks(table, "underlined"), *published, *legend(table)]
 
 
 def _decimals(table: Table) -> list[int | None]:
@@ -73,7 +92,7 @@ def _decimals(table: Table) -> list[int | None]:
         return [table.digits] * len(table.columns)
     found: list[int | None] = []
     for column in zip(*table.cells, strict=True):
-        texts = [formats.number(cell.value, None) for cell in column if cell.value is not None]
+        texts = [numbers.number(cell.value, None) for cell in column if cell.value is not None]
         places = max((len(text.partition(".")[2]) for text in texts), default=0)
         found.append(None if any("e" in text for text in texts) or places > 6 else places)
     return found

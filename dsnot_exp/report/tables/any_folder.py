@@ -17,14 +17,14 @@ SEEDS = "Over seeds"
 WIDEST = 40  # maximum characters of an option's value
 
 
-def tables(runs: Sequence[Run]) -> Iterator[Table]:
-    """For each group of comparable runs, a table of all runs, and one of the means of runs that
-    differ only in their seed."""
+def tables(runs: Sequence[Run], means: bool = True) -> Iterator[Table]:
+    """For each group of comparable runs, a table of all runs, and, unless `means` is false, one of
+    the means of runs that differ only in their seed."""
     for group in comparable(runs):
-        yield from _of(group)
+        yield from _of(group, means)
 
 
-def _of(runs: Sequence[Run]) -> Iterator[Table]:
+def _of(runs: Sequence[Run], means: bool) -> Iterator[Table]:
     keys = varied(runs)
     ranks = [{str(v): i for i, v in enumerate(in_order([r.options.get(k) for r in runs]))}
              for k in keys]  # fmt: skip
@@ -35,7 +35,7 @@ def _of(runs: Sequence[Run]) -> Iterator[Table]:
     for run in ordered:
         groups.setdefault(tuple(str(run.options.get(k)) for k in without), []).append(run)
     several = [g for g in groups.values() if len({r.options.get("seed") for r in g}) > 1]
-    if several:
+    if several and means:
         yield _table(SEEDS, "mean ± standard deviation", without, several)
 
 

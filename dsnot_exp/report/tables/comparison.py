@@ -12,6 +12,7 @@ from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.groups import FREE, ONLY_ACCURACY
 
 WHERE_ONLY = {"calib.states", "model.streaming"}  # where hidden states and weights are kept
+OFF: tuple[object, ...] = (None, [], "")
 OF_WEIGHTS = ("model.name", "model.path", "model.revision", "model.dtype")
 
 
@@ -34,7 +35,8 @@ def by_setting(runs: Sequence[Run], text: str) -> dict[Setting, list[Run]]:
     free = FREE | WHERE_ONLY | (set() if any(len(a) > 1 for a in asked) else ONLY_ACCURACY)
     found: dict[Setting, list[Run]] = {}
     for run in runs:
-        shared = [(k, str(v)) for k, v in run.options.items() if _matters(k, free)]
+        # An option that is off is as one that an older version did not have.
+        shared = [(k, str(v)) for k, v in run.options.items() if _matters(k, free) and v not in OFF]
         shared += [("tokens", str(run.seqlen)), ("text", _sha(run, "evaluation", text))]
         found.setdefault(Setting(text, run.budget, tuple(sorted(shared))), []).append(run)
     return {

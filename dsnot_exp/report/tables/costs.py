@@ -18,8 +18,24 @@ def mean(runs: Sequence[Run], measure: Callable[[Run], float | None]) -> Cell:
     return Cell(statistics.fmean(found)) if found else Cell(words="not recorded")
 
 
+def sparse_reused(run: Run) -> bool:
+    """Whether the run took its sparse model from an earlier run. Then it has spent no time on it,
+    and its memory says nothing about the method."""
+    return _reuses(run, "sparse")
+
+
+def reused_note(runs: Sequence[Run]) -> list[str]:
+    count = sum(map(sparse_reused, runs))
+    if not count:
+        return []
+    which = f"{count} runs" if count > 1 else "1 run"
+    return [
+        f"{which} took the sparse model from an earlier run: their time and memory are left out."
+    ]
+
+
 def forwards(run: Run) -> float | None:
-    return number(run.result["timing_s"].get("calibrate"))
+    return None if sparse_reused(run) else number(run.result["timing_s"].get("calibrate"))
 
 
 def with_allocation(runs: Sequence[Run]) -> Callable[[Run], float | None]:
@@ -54,12 +70,14 @@ def _allocation(run: Run) -> tuple[str, ...]:
 
 def over(run: Run) -> float | None:
     """Seconds of every phase of the method itself, LoRA's training included."""
-    times = run.result["timing_s"].items()
+    times = run.result["timing_s"].items() if not sparse_reused(run) else ()
     known = [s for phase, v in times if phase not in APART and (s := number(v)) is not None]
     return sum(known) if known else None
 
 
 def memory(run: Run) -> float | None:
+    if sparse_reused(run):
+        return None
     sizes = (number(run.result["memory"].get(f"peak_{kind}_bytes")) for kind in ("device", "rss"))
     return next((size / 2**30 for size in sizes if size), None)
 

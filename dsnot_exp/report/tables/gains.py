@@ -10,6 +10,7 @@ from dsnot_exp.report.composition import composition, first, methods
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables.groups import fits
 from dsnot_exp.report.tables.layouts import Layout
+from dsnot_exp.report.tables.marks import compared
 from dsnot_exp.report.tables.table import Cell, Measured, pool
 
 OTHER_MASK = (
@@ -48,12 +49,11 @@ def other_mask(run: Run) -> bool:
 
 
 def with_change(cell: Cell, before: float | None, lower: bool, shown: bool) -> Cell:
-    """Mark a cell that is better than `before`. shown: the table shows the change"""
-    if cell.value is None or before is None:
-        return cell
-    better = cell.value < before if lower else cell.value > before
-    change = cell.value / before - 1 if shown and before else None
-    return replace(cell, better=better, change=change)
+    """Mark a cell that is better or worse than `before`. shown: the table shows the change"""
+    marked = compared(cell, before, lower)
+    if cell.value is None or not shown or not before:
+        return marked
+    return replace(marked, change=cell.value / before - 1)
 
 
 def percent(cell: Cell) -> str:

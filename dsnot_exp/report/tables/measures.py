@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dsnot_exp.report.runs import Run, number
+from dsnot_exp.report.tables.costs import sparse_reused
 from dsnot_exp.report.tables.table import Measured
 
 MEAN = "mean"
@@ -34,7 +35,7 @@ def _accuracy(run: Run, name: str, stage: str) -> Measured | None:
 
 def _seconds(run: Run, name: str, stage: str) -> Measured | None:
     value = number(run.result["timing_s"].get(name))
-    return None if value is None else Measured(value)
+    return None if value is None or sparse_reused(run) else Measured(value)
 
 
 MEASURES = {

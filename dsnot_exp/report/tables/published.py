@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from dsnot_exp.report.runs import VARIANT, Run
+
 FILE = Path(__file__).with_name("published.yaml")
 
 
@@ -42,6 +44,21 @@ class Where:
         own = {key: str(getattr(self, key)) for key in where}
         named = self.options.get("model.name", self.model)  # a local folder may have any name
         return (self.model, named, self.method, own) == (model, model, method, dict(where))
+
+
+def place_of(measure: str, name: str, at: Mapping[str, Any], run: Run | None) -> Where | None:
+    """Where a published value must come from to be shown in this cell.
+
+    at: the cell's values on the axes and those of its table
+    run: one of the cell's runs, if there is any
+    """
+    method = run.method if run and VARIANT in at else at.get("method") or at.get(VARIANT)
+    method = method or (run.method if run else None)
+    if method is None:
+        return None
+    options = run.options if run else {k: v for k, v in at.items() if "." in k}
+    model, budget = str(at.get("model")), str(at.get("budget"))
+    return Where(measure, name, model, str(method), budget, at.get("seqlen"), options)
 
 
 @cache

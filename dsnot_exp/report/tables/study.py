@@ -10,16 +10,16 @@ from typing import Any
 
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables import gains
-from dsnot_exp.report.tables.groups import ONLY_ACCURACY, ONLY_PERPLEXITY, Key, apart, fits
+from dsnot_exp.report.tables.dense import first_dense, same_dense
+from dsnot_exp.report.tables.groups import ONLY_ACCURACY, ONLY_PERPLEXITY, Key, apart
 from dsnot_exp.report.tables.labels import labels, say
 from dsnot_exp.report.tables.layouts import Layout
+from dsnot_exp.report.tables.marks import with_best
 from dsnot_exp.report.tables.measures import MEAN, MEASURES, of_table
 from dsnot_exp.report.tables.members import members
-from dsnot_exp.report.tables.published import Published, Where, find
-from dsnot_exp.report.tables.table import Cell, Table, average, pool, with_best, with_marks
+from dsnot_exp.report.tables.published import Published, find, place_of
+from dsnot_exp.report.tables.table import Cell, Table, average, pool, with_marks
 from dsnot_exp.report.tables.values import values
-
-WEIGHTS = ("model.path", "model.revision", "model.dtype")  # what a dense value depends on
 
 
 def tables(name: str, layout: Layout, runs: Sequence[Run]) -> Iterator[Table]:
@@ -61,22 +61,23 @@ class _Sheet:
         heads, left, shared = labels(self.layout.rows, rows, least=1)
         single = len(self.layout.columns) == 1
         _, above, also = labels(self.layout.columns, columns, least=int(single))
-        right = [self._column(label, name) for label, name in product(above, self.names)]
-        notes += gains.changes(left, right, cells) if self.layout.changes else []
-        return with_marks(
-            Table(
-                self.name,
-                self._title(),
-                self._caption([*shared, *also]),
-                heads,
-                left,
-                right,
-                cells,
-                self.layout.digits[1 if self._small() else 0],
-                higher=not lower,
-                notes=notes,
-            )
+        parts = [self._heading(label, name) for label, name in product(above, self.names)]
+        higher = [" · ".join(part[:-1]) for part in parts]
+        table = Table(
+            self.name,
+            self._title(),
+            self._caption([*shared, *also]),
+            heads,
+            left,
+            [part[-1] for part in parts],
+            cells,
+            self.layout.digits[1 if self._small() else 0],
+            higher=not lower,
+            above=higher if any(higher) else [],
+            baseline="the same mask without refinement" if self.layout.changes else "",
         )
+        notes += gains.changes(left, table.full_names, cells) if self.layout.changes else []
+        return with_marks(replace(table, notes=notes))
 
     def _small(self) -> bool:
         return all(run.model == "tinyworld" for run in self.runs)
@@ -106,22 +107,9 @@ class _Sheet:
         return average(value(run, task, stage) for task in self.names if task != MEAN)
 
     def _dense(self, model: str, name: str) -> tuple[Cell, list[Run]]:
-        """The dense value from the first run of the same weights, measured in the same way, that
-        has it."""
-        compared = {k: v for k, v in self.fixed.items() if k.split(".")[0] in ("seqlen", "eval")}
-        beside = next((run for run in self.runs if run.model == model), None)
-        if beside is not None:
-            more = ONLY_ACCURACY if self.layout.measure == "accuracy" else ONLY_PERPLEXITY
-            keys = [key for key in (*WEIGHTS, *more) if key in beside.options]
-            compared |= {key: beside.options[key] for key in keys}
-        runs = [run for run in self.everyone if run.model == model and fits(run, compared)]
-        for run in runs:
-            stages = ("dense", "refined") if run.method == "dense" else ("dense",)
-            for measured in (self._measure(name, run, stage) for stage in stages):
-                if measured is not None:
-                    return Cell(measured.value, spread=measured.error), [run]
-        cell = pool(runs, lambda run: None)
-        return cell, runs[:1]
+        more = ONLY_ACCURACY if self.layout.measure == "accuracy" else ONLY_PERPLEXITY
+        runs = same_dense(model, self.runs, self.everyone, self.fixed, more)
+        return first_dense(runs, partial(self._measure, name))
 
     def _before(self, at: dict[str, Any], name: str) -> float | None:
         """The value of the same cell without refinement."""
@@ -135,20 +123,9 @@ class _Sheet:
         return pool(runs, partial(self._measure, name)).value
 
     def _published(self, at: dict[str, Any], runs: list[Run], name: str) -> Published | None:
-        run = runs[0] if runs else None
-        method = run.method if run and VARIANT in at else self._method(at)
-        method = method or (run.method if run else None)
-        if method is None:
+        where = place_of(self.layout.measure, name, at, runs[0] if runs else None)
+        if where is None:
             return None
-        where = Where(
-            self.layout.measure,
-            name,
-            str(at.get("model")),
-            str(method),
-            str(at.get("budget")),
-            at.get("seqlen"),
-            run.options if run else {k: v for k, v in at.items() if "." in k},
-        )
         beside, beneath = find(where)
         for other in beneath:
             phase = f", {name}" if self.layout.measure == "seconds" else ""
@@ -173,9 +150,9 @@ class _Sheet:
     def _method(at: dict[str, Any]) -> Any:
         return at.get("method") or at.get(VARIANT)
 
-    def _column(self, label: tuple[str, ...], name: str) -> str:
-        parts = [*label, *([name] if len(self.names) > 1 else [])]
-        return " · ".join(parts) or self.layout.measure
+    def _heading(self, label: tuple[str, ...], name: str) -> list[str]:
+        """The headings of a column, the one directly above it last."""
+        return [*label, *([name] if len(self.names) > 1 else [])] or [self.layout.measure]
 
     def _title(self) -> str:
         return self.layout.title + (f" on {self.names[0]}" if len(self.names) == 1 else "")

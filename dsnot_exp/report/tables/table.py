@@ -25,7 +25,10 @@ class Cell:
 
     words: shown if there is no value
     spread: standard deviation over `n` seeds; for a single run its standard error, if known
-    better: better than the initializer alone
+    better, worse: than the baseline: the initializer alone, or a row that the user names
+    versus: ours minus the baseline's value
+    delta: ours minus the dense model's value, if asked for
+    best, second: of the column
     mark: letter of the published value's source, if there are several sources
     change: relative to the initializer alone, if the table shows it: -0.1 is 10 % less
     """
@@ -36,7 +39,11 @@ class Cell:
     n: int = 1
     published: Published | None = None
     better: bool = False
+    worse: bool = False
+    versus: float | None = None
+    delta: float | None = None
     best: bool = False
+    second: bool = False
     mark: str = ""
     change: float | None = None
 
@@ -54,6 +61,9 @@ class Table:
     digits: decimals, or None for four significant figures
     joined: the page shows the labels of a row in one column
     higher: higher is better
+    above: the heading above each column, such as the model; one of its columns beside the other
+        share it. Empty: no such headings
+    baseline: what `better` and `worse` compare with, in words; empty: the initializer alone
     sources: mark and published value; listed below the table in every format
     """
 
@@ -67,8 +77,23 @@ class Table:
     digits: int | None = None
     joined: bool = True
     higher: bool = False
+    above: list[str] = field(default_factory=list)
+    baseline: str = ""
     notes: list[str] = field(default_factory=list)
     sources: list[tuple[str, Published]] = field(default_factory=list)
+
+    @property
+    def full_names(self) -> list[str]:
+        """The columns with their headings: each has a name of its own."""
+        if not self.above:
+            return self.columns
+        return [" · ".join(filter(None, p)) for p in zip(self.above, self.columns, strict=True)]
+
+    @property
+    def seeds(self) -> int | None:
+        """The number of seeds, if every mean of the table is over so many."""
+        found = {c.n for row in self.cells for c in row if c.spread is not None}
+        return found.pop() if len(found) == 1 and found != {1} else None
 
 
 def pool(runs: Sequence[Run], measure: Callable[[Run], Measured | None]) -> Cell:
@@ -97,27 +122,6 @@ def average(values: Iterable[Measured | None]) -> Measured | None:
     errors = [v.error for v in whole if v.error is not None]
     error = math.hypot(*errors) / len(whole) if len(errors) == len(whole) else None
     return Measured(statistics.fmean(v.value for v in whole), error)
-
-
-def with_best(cells: list[list[Cell]], contest: Sequence[object], lower: bool) -> list[list[Cell]]:
-    """Mark the best cell of every column among the rows of a contest. None: no contest."""
-    chosen: dict[tuple[object, int], float] = {}
-    entries: dict[tuple[object, int], int] = {}
-    for row, name in zip(cells, contest, strict=True):
-        for place, cell in enumerate(row):
-            if name is not None and cell.value is not None:
-                known = chosen.get((name, place), cell.value)
-                chosen[name, place] = min(known, cell.value) if lower else max(known, cell.value)
-                entries[name, place] = entries.get((name, place), 0) + 1
-
-    def wins(cell: Cell, name: object, place: int) -> bool:
-        rivals = entries.get((name, place), 0) > 1
-        return rivals and cell.value == chosen[name, place]
-
-    return [
-        [replace(c, best=name is not None and wins(c, name, i)) for i, c in enumerate(row)]
-        for row, name in zip(cells, contest, strict=True)
-    ]
 
 
 def with_marks(table: Table) -> Table:
