@@ -46,6 +46,7 @@ def build(
         each = " Each layout has its own table." if len(groups) > 1 else ""
         found.notes.insert(0, f"Results of several sweeps: {', '.join(sweeps)}.{each}")
     found.notes += reused_note(runs)
+    found.tables.sort(key=lambda table: not table.joined)  # the tables of all runs come last
     if len(groups) == 1:
         layout = named(next(iter(groups)))
         found.pictured = members(layout, runs) if layout is not None and layout.varied else []

@@ -63,18 +63,18 @@ def of_texts(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def of_option(key: str, value: str, keys: Collection[str] = ()) -> str:
+def of_option(key: str, value: str, values: Sequence[str] = (), keys: Collection[str] = ()) -> str:
     """`5 cycles`, `16 samples`, `update threshold 0.2`. The method's name is added where two
     methods have an option of this name.
 
-    keys: all options that are told
+    values: all values of the option; keys: all options that are told
     """
     tail = key.rpartition(".")[2]
-    if re.fullmatch(r"[0-9a-f]{64}", value):  # the hash of a content
-        value = value[:8]
     if tail in ("max_cycles", "samples") and value.isdigit():
         return f"{value} {tail.removeprefix('max_')}"
     words = tail.replace("_", " ")
     if sum(other.rpartition(".")[2] == tail for other in keys) > 1:
         words = f"{key.rpartition('.')[0]} {words}"
-    return f"{words} {value.rpartition('/')[2]}" if "/" in value else f"{words} {value}"
+    if re.fullmatch(r"[0-9a-f]{64}", value):  # the hash of a content
+        return f"{words} {value[:8]}"
+    return f"{words} {of_texts(values or [value])[value]}"

@@ -11,19 +11,17 @@ from matplotlib.ticker import NullLocator
 
 from dsnot_exp.methods.notation import pruned_share
 from dsnot_exp.report.composition import first
+from dsnot_exp.report.line_styles import ALONE, Panel, patterns_of, styles_of
 from dsnot_exp.report.names import pretty
-from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend, logarithmic
+from dsnot_exp.report.plot_style import Drawn, canvas, legend, logarithmic
 from dsnot_exp.report.runs import Run
-from dsnot_exp.report.tables.grid import Column, Grid, Row, grids
+from dsnot_exp.report.tables.grid import Grid, grids
+from dsnot_exp.report.tables.grid_axes import Column, Row
 from dsnot_exp.report.tables.table import Cell
 
-DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
-ALONE = "--"  # the initializer alone
 BESIDE = 0.03  # of the range of sparsities: how far N:M stand from the share that they prune
-MARKERS = "sD^vPX"  # of the N:M patterns
 MOST = {"panels": 4, "lines": 12}
 WIDE = 8  # a log scale, if the largest value is so many times the smallest
-Panel = tuple[Grid, str, str]  # model, text
 
 
 def sparsity(runs: Sequence[Run]) -> Drawn:
@@ -34,8 +32,8 @@ def sparsity(runs: Sequence[Run]) -> Drawn:
     shown = panels[: MOST["panels"]]
     every = list(dict.fromkeys(row for grid, _, _ in shown for row in grid.rows))
     rows = every[: MOST["lines"]]
-    styles = dict(zip(rows, _styles(rows), strict=True))
-    patterns = _patterns(shown, rows)
+    styles = dict(zip(rows, styles_of(rows), strict=True))
+    patterns = patterns_of(shown, rows)
     columns = min(2, len(shown))
     lines = -(-len(shown) // columns)
     height = 2.6 * lines + 0.5 + 0.2 * -(-(len(rows) + len(patterns) + 1) // 2)
@@ -77,33 +75,6 @@ def _panels(grid: Grid) -> list[Panel]:
         for place in places
         if len({c.budget for c in grid.columns if (c.model, c.name) == place}) > 1
     ]
-
-
-def _styles(rows: Sequence[Row]) -> list[tuple[str, Any]]:
-    """The colour and dash of each row: rows of one initializer share the colour."""
-    hues = list(dict.fromkeys(first(row.methods) for row in rows))
-    met: dict[str, int] = {}
-    found = []
-    for row in rows:
-        hue = first(row.methods)
-        alone = row.methods == hue and not row.options
-        place = met.get(hue, 0)
-        met[hue] = place + (0 if alone else 1)
-        dash = ALONE if alone else DASHES[place % len(DASHES)]
-        found.append((COLOURS[hues.index(hue) % len(COLOURS)], dash))
-    return found
-
-
-def _patterns(panels: Sequence[Panel], rows: Sequence[Row]) -> dict[str, str]:
-    """A marker for each N:M pattern that is drawn."""
-    found = dict.fromkeys(
-        column.budget
-        for grid, *place in panels
-        for column in grid.columns
-        if ":" in column.budget and [column.model, column.name] == place
-        and any(grid.cell(row, column).value is not None for row in rows)
-    )  # fmt: skip
-    return {pattern: MARKERS[place % len(MARKERS)] for place, pattern in enumerate(found)}
 
 
 def _draw(

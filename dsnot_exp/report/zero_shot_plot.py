@@ -8,7 +8,8 @@ from typing import Any
 from dsnot_exp.report.names import pretty
 from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend
 from dsnot_exp.report.runs import Run
-from dsnot_exp.report.tables.grid import Column, Grid, Row, grids
+from dsnot_exp.report.tables.grid import Grid, grids
+from dsnot_exp.report.tables.grid_axes import Column, Row
 from dsnot_exp.report.tables.table import Cell
 
 MOST = {"panels": 4, "bars": 7}

@@ -93,6 +93,18 @@ def test_an_option_that_differs_makes_a_row(
     assert sorted(cell.value or 0.0 for cell in grid.cells.values()) == [10.0, 20.0]
 
 
+def test_two_files_of_one_name_are_two_rows(tmp_path: Path) -> None:
+    runs = [
+        ran("wanda", value, seed=seed, **{"calib.dataset": f"/{folder}/test.txt"})
+        for seed, (folder, value) in enumerate((("a", 10.0), ("b", 20.0)))
+    ]
+    (grid,) = made(tmp_path, *runs)
+    assert [row.name for row in grid.rows] == [
+        "wanda, dataset a/test.txt", "wanda, dataset b/test.txt",
+    ]  # fmt: skip
+    assert [cell.n for cell in grid.cells.values()] == [1, 1]
+
+
 def test_an_option_that_differs_between_models_only_makes_none(tmp_path: Path) -> None:
     runs = [
         ran("wanda+dsnot", 10.0, **{"refine.max_cycles": cycles, "model.path": path})

@@ -8,7 +8,8 @@ from functools import partial
 
 from dsnot_exp.methods.notation import N_OF_M
 from dsnot_exp.report.runs import Run
-from dsnot_exp.report.tables.grid import Column, Grid, Row, grids
+from dsnot_exp.report.tables.grid import Grid, grids
+from dsnot_exp.report.tables.grid_axes import Column, Row
 from dsnot_exp.report.tables.labels import say
 from dsnot_exp.report.tables.marks import against, with_best
 from dsnot_exp.report.tables.measures import MEAN, MEASURES
