@@ -34,9 +34,11 @@ def multiples(runs: Sequence[Run], kind: str) -> Drawn:
     width = 1.85 * columns + (2.4 if columns == 1 else 0.3)
     figure, axes = canvas(rows, columns, width, 1.55 * rows + 0.6 + 0.2 * len(shown))
     labels = short(kinds)
+    several = len({of_model(run.options) for run, *_ in shown}) > 1
     for axis, name in zip(axes.flat, kinds, strict=False):
         for (run, *pair), colour in zip(shown, COLOURS, strict=False):
-            _lines(axis, pair, name, colour, _label(run))
+            whose = f"{of_model(run.options)}, " if several else ""
+            _lines(axis, pair, name, colour, f"{whose}{_label(run)}")
         axis.set_title(labels[name])
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axis in axes.flat[len(kinds) :]:
@@ -46,9 +48,10 @@ def multiples(runs: Sequence[Run], kind: str) -> Drawn:
     for axis in axes.flat[max(0, len(kinds) - columns) : len(kinds)]:
         axis.set_xlabel("block")
     legend(figure, axes, 2)
+    models = ", ".join(dict.fromkeys(of_model(run.options) for run, *_ in shown))
     text = (
-        f"{WORDS[kind]}, of each kind of matrix by block. Dashed: the initial mask; solid: after "
-        f"refinement and reconstruction. {_which(shown, runs)}"
+        f"{WORDS[kind]}, of each kind of matrix by block: {models}. Dashed: the initial mask; "
+        f"solid: after refinement and reconstruction. {_which(shown, runs)}"
     )
     return f"{kind}_errors", text, figure
 

@@ -54,7 +54,7 @@ def test_the_lowest_perplexity_is_first_and_the_ratio_is_that_of_the_gaps(
         ran("alps", 22.0, 2.0), ran("alps", 12.0, sparsity=0.5), ran("dense", DENSE),
     ]  # fmt: skip
     made = report(fill(tmp_path / "frontier", *runs))
-    assert "Ranking at 60 % on wikitext2" in made.out
+    assert "Ranking at 60 % on WikiText-2" in made.out
     assert "Ranking at 50 %" not in made.out  # one composition ranks nothing
     table = made.csv("table-2.csv")
     assert list(table.index) == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from dsnot_exp.report.names import of_model, of_texts
 from dsnot_exp.report.runs import number
 from dsnot_exp.report.tables.ranking import Ranking, Standing
 from dsnot_exp.report.tables.table import Cell, Table
@@ -28,7 +29,7 @@ def rank_table(name: str, ranking: Ranking) -> Table:
                 row[place] = replace(row[place], best=row[place].value == best)
     dense = [Cell(value) for _, _, value in columns]
     known = ranking.dense is not None
-    text = ranking.text.rpartition("/")[2]
+    (text,) = of_texts([ranking.text]).values()
     return Table(
         name,
         f"Ranking at {ranking.run.budget} on {text}",
@@ -63,9 +64,11 @@ def _caption(ranking: Ranking) -> str:
     run = ranking.run
     samples, length = (number(run.options.get(f"calib.{key}")) for key in ("samples", "seqlen"))
     size = f"{samples} x {length} tokens of " if samples and length else ""
-    calibration = f"calibration {size}{str(run.options.get('calib.dataset')).rpartition('/')[2]}"
+    (data,) = of_texts([str(run.options.get("calib.dataset"))]).values()
+    calibration = f"calibration {size}{data}"
     blocks = f"{run.seqlen} tokens per sequence" if run.seqlen else ""
-    return "; ".join(filter(None, [run.model, calibration, blocks, "perplexity, lower is better"]))
+    model = of_model(run.options)
+    return "; ".join(filter(None, [model, calibration, blocks, "perplexity, lower is better"]))
 
 
 def _notes(ranking: Ranking) -> list[str]:

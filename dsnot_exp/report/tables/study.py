@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from dsnot_exp.report.names import of_texts
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables import gains
 from dsnot_exp.report.tables.dense import first_dense, same_dense
@@ -155,7 +156,9 @@ class _Sheet:
         return [*label, *([name] if len(self.names) > 1 else [])] or [self.layout.measure]
 
     def _title(self) -> str:
-        return self.layout.title + (f" on {self.names[0]}" if len(self.names) == 1 else "")
+        if len(self.names) > 1:
+            return self.layout.title
+        return f"{self.layout.title} on {of_texts(self.names)[self.names[0]]}"
 
     def _caption(self, shared: list[str]) -> str:
         facts = [say(key, value) for key, value in self.fixed.items()]
