@@ -13,6 +13,7 @@ from dsnot_exp.evaluate.perplexity import perplexity
 from dsnot_exp.evaluate.perplexity_by_block import REMEDY, perplexity_by_block
 from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.tasks import Tasks
+from dsnot_exp.evaluate.unfinished import NOTHING, Unfinished
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import fitting
 from dsnot_exp.utils.console import Display, say
@@ -31,6 +32,7 @@ class Suite:
 
     dense, sparse(stage): caches of measurements
     task_bos: whether the tasks' requests start with BOS; None: as the tokenizer does
+    unfinished: where a perplexity that depends on these values keeps its finished batches
     storage: where the hidden states are kept if perplexity is computed block by block
     metrics: perplexity, zero_shot -> data set or task -> stage -> value
     before: what the model is before it is pruned: dense, or sparse already
@@ -50,6 +52,7 @@ class Suite:
     sparse: Callable[[str], Store]
     ranks: Ranks
     display: Display
+    unfinished: Callable[[dict[str, Any]], Unfinished] = lambda key: NOTHING
     storage: Storage = AUTO
     task_bos: bool | None = None
     metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
@@ -95,6 +98,9 @@ class Suite:
         batch = self.options.batch_size or fitting(seqlen, vocabulary, model.device)
         self.batch, asked = batch, self.options.streaming
         streams = asked == "true" or (asked == "auto" and not model.whole)
+        what = {"perplexity": text.record()["tokens_sha256"], "seqlen": seqlen}
+        what |= {"batch": batch, "streams": streams}
+        unfinished = self.unfinished({**store.common, **what, "stage": stage})
 
         def measure() -> float:
             detail = f"{text.dataset}, {self.shown(stage)}"
@@ -104,11 +110,11 @@ class Suite:
                     with begin(model, ids, batch, self.storage, remedy=REMEDY) as sequences:
                         return perplexity_by_block(sequences, display.advance, self.ranks)
                 with model.callable() as called:
-                    return perplexity(called, ids, batch, display.advance, self.ranks)
+                    return perplexity(called, ids, batch, display.advance, self.ranks, unfinished)
 
-        what = {"perplexity": text.record()["tokens_sha256"], "seqlen": seqlen}
-        what |= {"batch": batch, "streams": streams}
-        return self._cached(store, stage, what, text.dataset, measure)
+        value = self._cached(store, stage, what, text.dataset, measure)
+        unfinished.clear()
+        return value
 
     def _task(self, model: Any, name: str, stage: str, store: Store) -> dict[str, Any]:
         options, loaded = self.options, self.tasks[name]

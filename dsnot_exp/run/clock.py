@@ -29,6 +29,7 @@ class Clock:
         self.start = time.perf_counter()
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self.resumed = 0
+        self._open: list[tuple[str, float]] = []  # phases under way, and when each began
         self._peaks = {"peak_rss_bytes": 0, "peak_device_bytes": 0}
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -38,16 +39,21 @@ class Clock:
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         begin = time.perf_counter()
+        self._open.append((phase, begin))
         try:
             yield
         finally:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
+            self._open.remove((phase, begin))
             self.seconds[phase] += time.perf_counter() - begin
 
     def timing(self) -> dict[str, float]:
-        total = time.perf_counter() - self.start
-        return {k: round(v, 3) for k, v in {**self.seconds, "total": total}.items()}
+        """Seconds so far, those of phases under way included."""
+        now, seconds = time.perf_counter(), dict(self.seconds)
+        for phase, begin in list(self._open):
+            seconds[phase] += now - begin
+        return {k: round(v, 3) for k, v in {**seconds, "total": now - self.start}.items()}
 
     def memory(self) -> dict[str, int]:
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.evaluate.store import Store
+from dsnot_exp.evaluate.unfinished import Unfinished
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import free_bytes
 from dsnot_exp.models.streamed import Streamed
@@ -84,6 +86,16 @@ class RunState:
         folder = self.folder / "measured" if self.keeps else None
         common = {"run": self.identity, "stage": stage}
         return Store(folder, common, ranks=self.ranks, on_keep=self.save_clock)
+
+    def unfinished(self, key: dict[str, Any]) -> Unfinished:
+        """Keeps the batches of a perplexity that are finished. `key`: what they depend on besides
+        the run and the code"""
+        if not self.keeps:
+            return Unfinished()
+        text = json.dumps({"run": self.identity, **key}, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        name = f"{digest[:32]}-{self.ranks.rank}.json"
+        return Unfinished(self.folder / "batches" / name, digest, self.save_clock)
 
     def remember(self, stage: str, metrics: dict[str, Any]) -> None:
         """Save the metrics of an evaluated stage, whose model is not needed again."""

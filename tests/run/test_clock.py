@@ -31,6 +31,15 @@ def test_a_resumed_run_adds_the_time_of_earlier_processes() -> None:
     assert third.account()["resumed"] == 2
 
 
+def test_a_phase_under_way_counts_when_the_time_is_saved() -> None:
+    clock = Clock(CPU)
+    with clock("evaluate"):
+        clock._open[:] = [(phase, begin - 7) for phase, begin in clock._open]
+        assert clock.timing()["evaluate"] == pytest.approx(7, abs=0.5)
+        clock._open[:] = [(phase, begin + 7) for phase, begin in clock._open]
+    assert clock.timing()["evaluate"] < 0.5
+
+
 def test_the_peak_of_an_earlier_run_of_the_process_does_not_count() -> None:
     before = Clock(CPU)
     large = bytearray(2**29)
