@@ -56,7 +56,7 @@ def make_sparse(
     """Make the dense model sparse in place. `stage`: pruned or refined; on_solved: as in walk"""
     store, ranks = inputs.kept.stores[stage], plan.ranks
     with nullcontext() if store.keeps == "none" else store.locked():
-        kept = ranks.of_first(inputs.kept.find(stage, inputs.calibration) if ranks.first else None)
+        kept = inputs.kept.find(stage, inputs.calibration)
         if kept is not None:
             with clock("load"):
                 sparse = _restored(model, kept, stage, plan, state, display)
