@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dsnot_exp.runs.find import look
-from dsnot_exp.runs.leftovers import TRASH, Item, leftovers
+from dsnot_exp.runs.items import TRASH, Item
+from dsnot_exp.runs.leftovers import leftovers
 from dsnot_exp.runs.sheet import Sheet
 from dsnot_exp.runs.stores import unused_stores
 from dsnot_exp.runs.words import size
@@ -62,7 +62,7 @@ def _delete(item: Item) -> bool:
     """Delete what was shown, unless a run has changed it since."""
     try:
         with _locked(item.lock) as ours:
-            if not ours or not _unchanged(item):
+            if not ours or not item.unchanged():
                 print(f"{item.path}: left alone, a run has begun to use it", file=sys.stderr)
                 return False
             trash = _moved_away(item.path)
@@ -105,15 +105,3 @@ def _locked(path: Path | None) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
-
-
-def _unchanged(item: Item) -> bool:
-    """Whether the run's folder is as it was when it was shown."""
-    was = item.run
-    if was is None:
-        return True
-    now = look(was.folder, was.folder, ours=True)
-    whole = item.path == was.folder  # else other parts of it may be gone by now
-    return (now.state, now.date) == (was.state, was.date) and (
-        not whole or now.resumable == was.resumable
-    )

@@ -6,13 +6,14 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsnot_exp.launch.leftovers import SWEEP
 from dsnot_exp.results.file import LOG, NAME, NOTE, STATE
 from dsnot_exp.run.in_use import is_taken
 from dsnot_exp.run.lock import NAME as LOCK
-from dsnot_exp.runs.files import newest, size_of
+from dsnot_exp.runs.busy import busy_folders
+from dsnot_exp.runs.files import newest
 from dsnot_exp.runs.find import (
     FAILED,
     FINISHED,
@@ -24,39 +25,12 @@ from dsnot_exp.runs.find import (
     Found,
     find,
 )  # fmt: skip
+from dsnot_exp.runs.items import STARTING, TRASH, Item, Plan
 
-TRASH = ".removed-"
-TEMPORARY = re.compile(r"\..+[.-][a-z0-9_]{8}")  # as tempfile names what is renamed at the end
+# As tempfile names what is written and then renamed: a file, a saved model, a kept sparse model.
+TEMPORARY = re.compile(r"\.(model|.+\.(json|safetensors|png|md|new))[.-][a-z0-9_]{8}")
 OURS = re.compile(rf"dsnot_exp(\.rank\d+)?\.log|{re.escape(LOCK)}|{NOTE}|{STATE}|wandb|errors\.png")
-STARTING = 60  # seconds: a run that has only a log may not have come to its lock
 WRITING = 3600  # seconds: a temporary file as old as this is not being written
-
-
-@dataclass(frozen=True)
-class Item:
-    """path: what to delete; why; run: the run in whose folder it is, None if in a shared folder;
-    lock: the file to lock meanwhile"""
-
-    path: Path
-    why: str
-    run: Found | None = None
-    shared_lock: Path | None = None
-
-    @property
-    def lock(self) -> Path | None:
-        return self.run.folder / LOCK if self.run is not None else self.shared_lock
-
-    @property
-    def size(self) -> int:
-        return size_of(self.path)
-
-
-@dataclass
-class Plan:
-    """items: what to delete; left: what looks like it and stays, with the reason"""
-
-    items: list[Item] = field(default_factory=list)
-    left: list[tuple[Path, str]] = field(default_factory=list)
 
 
 def leftovers(root: Path, unfinished: bool) -> Plan:
@@ -68,15 +42,6 @@ def leftovers(root: Path, unfinished: bool) -> Plan:
     for place in _inner_folders(root, runs):
         _strays(place, plan, busy)
     return plan
-
-
-def busy_folders(root: Path, runs: Iterable[Found]) -> set[Path]:
-    """Folders whose runs belong to a running sweep: it says so, or one of the runs is running."""
-    running = {run.folder.parent for run in runs if run.state == RUNNING}
-    parents = {run.folder.parent for run in runs}
-    above = {path: [path, *(p for p in path.parents if p.is_relative_to(root))] for path in parents}
-    taken = {path for paths in above.values() for path in paths if is_taken(path)}
-    return running | {path for path, paths in above.items() if taken.intersection(paths)}
 
 
 def sort_out(run: Found, plan: Plan, unfinished: bool, busy: set[Path]) -> None:
@@ -154,12 +119,12 @@ def _inner_folders(root: Path, runs: Iterable[Found]) -> Iterator[Path]:
 
 
 def _strays(place: Path, plan: Plan, busy: set[Path]) -> None:
-    """Temporary files beside runs and in shared folders, and folders that hold a lock alone."""
+    """Temporary files beside runs and in shared folders, and folders without a run."""
     names = {path.name for path in place.iterdir()}
     held = any(is_taken(path) for path in place.glob(".*lock"))
-    if names == {LOCK}:
-        if not held and time.time() - newest(place / LOCK) > STARTING:
-            plan.items.append(Item(place, "an empty folder with a lock that nobody holds"))
+    if names and names <= {LOCK, SWEEP}:
+        if not held and not is_taken(place) and time.time() - newest(place) > STARTING:
+            plan.items.append(Item(place, f"holds {' and '.join(sorted(names))} alone"))
         return
     for path, why in temporary(place):
         if held or busy:

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dsnot_exp.runs.busy import busy_folders
 from dsnot_exp.runs.files import kept
 from dsnot_exp.runs.find import Found, find
-from dsnot_exp.runs.leftovers import Item, Plan, busy_folders
+from dsnot_exp.runs.items import Item, Plan
 
 SPARSE = "sparse"  # the folder of the sparse models, below `out`
 MEASURED = re.compile(r"[0-9a-f]{32}\.json")  # one measurement or allocation

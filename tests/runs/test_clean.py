@@ -135,6 +135,33 @@ def test_the_note_of_a_failed_job_stays_while_its_sweep_runs(outputs: Path, runs
     assert not (outputs / "failed").exists()
 
 
+def test_a_folder_without_a_run_goes(tmp_path: Path, runs: Runs) -> None:
+    make(tmp_path / "sweep", "multirun.yaml")
+    make(tmp_path / "locked", ".lock")
+    make(tmp_path / "begins", "multirun.yaml", old=False)
+    make(tmp_path / "mine", "notes.md")
+    with using_folder(tmp_path / "sweep"), FileLock(tmp_path / "locked" / ".lock"):
+        assert "nothing to delete" in runs(tmp_path, "clean", "--yes").out
+    os.utime(tmp_path / "locked" / ".lock", (OLD, OLD))
+    runs(tmp_path, "clean", "--yes")
+    assert {path.name for path in tmp_path.iterdir()} == {"begins", "mine"}
+
+
+def test_only_names_of_ours_are_temporary(tmp_path: Path, runs: Runs) -> None:
+    stay = {".editor.settings", ".result.json", ".name-examples", ".sparse.old"}
+    go = {".result.json.ab12cd_9", ".model.ab12cd_9", ".0f-1a.new-ab12cd_9"}
+    fill(tmp_path, result())
+    make(tmp_path / "run-00", *stay, *go)
+    make(tmp_path, *stay, *go)
+    runs(tmp_path, "clean", "--yes")
+    for folder in (tmp_path, tmp_path / "run-00"):
+        assert {path.name for path in folder.iterdir()} - {"run-00", ".lock"} <= {
+            "result.json",
+            *stay,
+        }
+        assert stay <= {path.name for path in folder.iterdir()}
+
+
 def test_files_of_others_stay(tmp_path: Path, runs: Runs) -> None:
     make(tmp_path / "failed", "dsnot_exp.log", "error.txt", "notes.md", "model/config.json")
     printed = runs(tmp_path, "clean", "--yes", "--unfinished")
