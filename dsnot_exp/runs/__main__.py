@@ -53,7 +53,7 @@ def list_runs(request: Request) -> int:
     if keys is not None:
         keys = [resolve(k.strip(), known_keys(rows), f"--columns {given.columns}") for k in keys]
     kept = chosen(rows, conditions(given.filter, rows))
-    kept = in_order_of(kept, given.sort) if given.sort else kept
+    kept = in_order_of(kept, given.sort, known_keys(rows)) if given.sort else kept
     if given.json or given.csv:
         (print_json if given.json else print_csv)(kept, keys)
     elif kept:

@@ -27,7 +27,7 @@ SHORT = {
     "hash": "config_hash",
     "masks": "masks_sha256",
 }
-PREFIXES = ("config.", "metrics.", "timing_s.", "memory.", "environment.", "data.")
+PREFIXES = ("metrics.", "timing_s.", "memory.", "environment.", "data.")
 ERRORS = ("relative_before", "relative_after", "expected_before", "expected_after")
 
 
@@ -96,9 +96,8 @@ def known_keys(rows: Iterable[dict[str, Any]]) -> list[str]:
 def resolve(word: str, known: Collection[str], where: str) -> str:
     """The column that `word` means: its full name, a short one, a method's group, or a name
     without `config.`, `metrics.` and so on. `where`: the flag, for the message."""
-    tried = [SHORT.get(word, word), word, *(f"{prefix}{word}" for prefix in PREFIXES)]
-    tried.append(f"config.{word}.name")
-    for key in tried:
+    own = [SHORT.get(word, word), word, f"config.{word}", f"config.{word}.name"]
+    for key in [*own, *(f"{prefix}{word}" for prefix in PREFIXES)]:
         if key in known:
             return key
     shown = {key.removeprefix("config.").removeprefix("metrics.") for key in known} | {*SHORT}

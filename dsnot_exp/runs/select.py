@@ -64,10 +64,11 @@ def chosen(rows: Sequence[Row], asked: Sequence[Condition]) -> list[Row]:
     return [row for row in rows if all(condition.holds(row) for condition in asked)]
 
 
-def in_order_of(rows: Sequence[Row], word: str) -> list[Row]:
-    """Sorted by a column, `-KEY` from the largest down; runs without a value come last."""
+def in_order_of(rows: Sequence[Row], word: str, known: Sequence[str]) -> list[Row]:
+    """Sorted by a column, `-KEY` from the largest down; runs without a value come last. known: the
+    columns that there are"""
     down, name = word.startswith("-"), word.removeprefix("-")
-    key = resolve(name, known_keys(rows), f"--sort {word}")
+    key = resolve(name, known, f"--sort {word}")
     with_value = [row for row in rows if row.get(key) is not None]
 
     def rank(row: Row) -> tuple[bool, float, str]:

@@ -34,9 +34,10 @@ def names(text: str) -> list[str]:
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
+    times = {"timing_s": {"prune": 1.5, "refine": 2.5, "total": 9.0}}
     return fill(
         tmp_path,
-        result(method="wanda", perplexity=12.5, sparsity=0.5, seed=1),
+        result(method="wanda", perplexity=12.5, sparsity=0.5, seed=1, **times),
         result(method="wanda+dsnot", perplexity={"dense": 5.5, "refined": 10.25}, sparsity=0.6),
         result(method="sparsegpt", perplexity=9.75, pattern="2:4", sparsity=0.5),
     )
@@ -66,6 +67,9 @@ def test_a_table_of_all_runs(three: Path, runs: Runs) -> None:
         ("prune.name=wanda,sparsegpt", [0, 1, 2]),
         ("prune=*and*", [0, 1]),
         ("prune!=wanda", [2]),
+        ("refine=none", [0, 2]),
+        ("timing_s.prune>1", [0]),
+        ("time<10", [0]),
         ("sparsity>=0.6", [1]),
         ("sparsity<0.6", [0, 2]),
         ("config.sparsity=0.60", [1]),
@@ -87,6 +91,12 @@ def test_filters(three: Path, runs: Runs, condition: str, expected: list[int]) -
 def test_filters_are_all_to_hold_and_stand_anywhere(three: Path, runs: Runs) -> None:
     printed = runs("--filter", "prune=wanda", "--json", "list", "--filter=seed=1", three)
     assert names(printed.out) == ["run-00"]
+
+
+def test_none_may_match(three: Path, runs: Runs) -> None:
+    printed = runs(three, "--filter", "seed=7", "--sort", "perplexity.wikitext2.refined")
+    assert (printed.code, printed.err) == (0, "")
+    assert printed.out == f"none of the 3 runs in {three} matches\n"
 
 
 def test_runs_are_sorted_with_those_without_a_value_last(three: Path, runs: Runs) -> None:
