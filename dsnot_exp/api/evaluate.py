@@ -77,6 +77,7 @@ def evaluate(
     """Measure a causal language model of transformers: perplexity, and accuracy on lm-eval's tasks.
     The model is not changed. The same options give the same numbers as `python -m dsnot_exp`.
 
+    model, tokenizer: of transformers; without a tokenizer, perplexity is of token ids
     perplexity: names of corpora or paths of files; or, by a name of your own, texts or token ids
         (sequences, tokens), such as {"mine": texts}
     tasks: names of lm-eval tasks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,26 +11,17 @@ import torch
 from dsnot_exp.api.arguments import GIVEN, ArgumentError, config_of, named_arguments, names, switch
 from dsnot_exp.api.data import data_set
 from dsnot_exp.api.fit import refuse_other_objects, refuse_weights
-from dsnot_exp.api.inputs import Requested, phase_of, request, source_of, warn
+from dsnot_exp.api.inputs import phase_of, request, source_of, warn
 from dsnot_exp.api.methods import Default, chosen, own_methods, with_own
-from dsnot_exp.api.seconds import Seconds
-from dsnot_exp.api.sparse import Masks, Sparse
+from dsnot_exp.api.pruning import pruned
+from dsnot_exp.api.sparse import Sparse
 from dsnot_exp.api.undisturbed import undisturbed
-from dsnot_exp.api.undo import Collected, Undo, Watched
 from dsnot_exp.data.given import Given
 from dsnot_exp.methods import registry
-from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.loading import refuse_nonfinite_weights
-from dsnot_exp.models.placement import Placed, place
-from dsnot_exp.results.privacy import private
-from dsnot_exp.run.already_sparse import Found, look_for_zeros, record_of
 from dsnot_exp.run.plan import Plan, make_plan
-from dsnot_exp.utils.console import Display, say
+from dsnot_exp.utils.console import Display
 from dsnot_exp.utils.distributed import ALONE
-from dsnot_exp.walk.allocation import allocated, looks, steps
-from dsnot_exp.walk.hidden_states import Storage
-from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.sparsify import Sparsified, sparsify
 
 SAMPLES = 128
 WANDA, DSNOT, UNIFORM, NONE = map(Default, ("wanda", "dsnot", "uniform", "none"))
@@ -72,6 +63,7 @@ def prune(
     0.66 of the blocks' weights, in their dtype; with a method that moves weights, all of them).
     The same options give the same masks as `python -m dsnot_exp`.
 
+    model, tokenizer: of transformers; without a tokenizer, calibration is token ids or none
     prune, refine, allocate, reconstruct: a name, such as "wanda"; a name with options, such as
         dict(name="dsnot", max_cycles=5); an object, such as DSnoT(max_cycles=5), of a class of your
         own too (docs/extending.md has the protocols); or None for none
@@ -86,6 +78,7 @@ def prune(
     held_out: more sequences, for what is chosen on them; None: one per 16 samples
     target: (alpha, beta) of the corrected target, from 0 to 1 each; None: (0, 0)
     batch_size: sequences per forward; None: about 4096 tokens
+    seed: of the calibration sequences that are drawn, and of random methods
     device: that computes; None: the model's. The model is back on its own device at the end
     dense: globs of layers to leave dense
     blocks: name of the list of blocks, if it is not found
@@ -136,7 +129,7 @@ def prune(
             every = samples is None
             requested = request(model, tokenizer, plan, given, every, phase_of(display))
             refuse_nonfinite_weights(model)
-            sparse = _pruned(model, tokenizer, requested, display)
+            sparse = pruned(model, tokenizer, requested, display)
     warn(sparse.warnings, 2)
     return sparse
 
@@ -166,103 +159,3 @@ def _targets(target: Any) -> dict[str, Any]:
             f"target={target!r}: expected (alpha, beta), two numbers from 0 to 1"
         ) from None
     return {"calib.target.alpha": alpha, "calib.target.beta": beta}
-
-
-def _pruned(model: Any, tokenizer: Any, requested: Requested, display: Display) -> Sparse:
-    """Prune the model, or put it back."""
-    plan, undo, home = requested.plan, Undo(), model.device
-    try:
-        blocks = find_blocks(model, plan.config.model.blocks)
-        dense = plan.config.model.dense
-        placed = place(model, blocks, plan.device, dense, training=requested.training)
-        before = look_for_zeros(placed, source_of(model), prunes=True)
-        seconds = Seconds(plan.device)
-        walked = Collected(undo)
-        found = _walked(placed, requested, undo, walked, seconds, display)
-        if model.device != home or not placed.whole:
-            model.to(home)
-        at_home = Placed(model, blocks, home, dense=dense)
-        return Sparse(
-            model=model,
-            tokenizer=tokenizer,
-            masks=Masks(walked.masks),
-            config=private(asdict(plan.config)),
-            data=None if requested.calibration is None else requested.calibration.record(),
-            seconds={phase: round(took, 3) for phase, took in seconds.phases.items()},
-            warnings=[*requested.warnings, *before.warnings],
-            placed=at_home,
-            found=found,
-            record=_record(plan, model, before, found),
-            seconds_by_layer=seconds.layers,
-        )
-    except BaseException:  # Ctrl-C too
-        undo.restore()
-        model.to(home)
-        raise
-
-
-def _walked(
-    placed: Placed,
-    requested: Requested,
-    undo: Undo,
-    walked: Collected,
-    seconds: Seconds,
-    display: Display,
-) -> Sparsified:
-    plan, recipe = requested.plan, requested.plan.recipe
-    assert recipe is not None
-    calibration = requested.calibration
-    ids = None if calibration is None else calibration.ids
-    held_out = None if calibration is None or not recipe.holds_out else calibration.held_out
-    recipe = _allocated(placed, ids, recipe, plan, seconds, display)
-    watched = Watched(**{k: getattr(placed, k) for k in Placed.__dataclass_fields__}, undo=undo)
-    name = "prune" if recipe.refiner is None else "refine"
-    with display.phase(name, len(placed.blocks[1])) as bar:
-
-        def at(layer: str) -> None:
-            seconds.at(layer)
-            bar.at(layer)
-
-        return sparsify(
-            watched,
-            ids,
-            recipe,
-            held_out=held_out,
-            journal=walked,  # type: ignore[arg-type]
-            storage=Storage(plan.config.calib.states),
-            batch_size=plan.config.calib.batch_size,
-            on_block=bar.advance,
-            on_layer=at,
-            on_note=say,
-            timed=seconds.timed,
-        )
-
-
-def _allocated(
-    placed: Placed,
-    ids: torch.Tensor | None,
-    recipe: Recipe,
-    plan: Plan,
-    seconds: Seconds,
-    display: Display,
-) -> Recipe:
-    """The recipe with each layer's pattern."""
-    if not looks(recipe.allocator):
-        return recipe
-    count = steps(recipe.allocator, len(placed.blocks[1]))
-    with seconds.timed("allocate"), display.phase("allocate", count) as bar:
-        return allocated(
-            placed,
-            ids,
-            recipe,
-            storage=Storage(plan.config.calib.states),
-            batch_size=plan.config.calib.batch_size,
-            on_step=bar.advance,
-            on_note=say,
-        )
-
-
-def _record(plan: Plan, model: Any, before: Found, found: Sparsified) -> dict[str, Any] | None:
-    """What the saved model tells of itself. There is no run, so no hash of one."""
-    record = record_of(plan, source_of(model), "", before, found)
-    return record and record | {"config_hash": None}
