@@ -41,7 +41,7 @@ def read_words() -> None:
     else:
         use_typed(words)
     if words.starts:
-        refuse(words.parsed(), words.sweeps)
+        refuse(words.parsed(), words.sweeps, words.flags.config_dir)
     sys.argv[1:] = words.arranged()
 
 

@@ -3,7 +3,10 @@ the choices of every group."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from hydra.core.override_parser.types import ChoiceSweep
+from omegaconf import ListConfig, OmegaConf
 
 from dsnot_exp.launch.hydra_setup import register_methods
 from dsnot_exp.launch.words import Words
@@ -26,6 +29,14 @@ def use_typed(words: Words) -> None:
             raise RequestError(f"{word}: write {word.lstrip('+')}, without +")
         files = [] if option.is_delete() else plugin_files(option.value())
     use(files)
+
+
+def use_composed(given: Any) -> None:
+    """Add the methods of the files that a sweep's YAML file names, before its jobs are composed."""
+    plain = OmegaConf.to_container(given) if isinstance(given, ListConfig) else given
+    files = plugin_files(plain)
+    if files != registry.used_files():  # else they have been typed
+        use(files)
 
 
 def use(files: list[str]) -> None:

@@ -21,8 +21,9 @@ FEW = 40  # choices that fit into a line
 ON_OFF = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
 
-def refuse(options: list[Override], sweeps: bool) -> None:
-    """Check the options of a command that starts runs. sweeps: with -m"""
+def refuse(options: list[Override], sweeps: bool, own: str | None = None) -> None:
+    """Check the options of a command that starts runs. sweeps: with -m; own: the folder of
+    --config-dir"""
     for option in options:
         key, word = option.key_or_group, option.input_line or ""
         if key.startswith("hydra"):
@@ -37,11 +38,11 @@ def refuse(options: list[Override], sweeps: bool) -> None:
         if key == "sweeps":
             _check_study(option, sweeps)
         elif key.split(".")[0] == PRESET:
-            _check_preset(option)
+            _check_preset(option, own)
         elif key in groups():
             if option.is_add():
                 raise RequestError(f"{word}: write {word.lstrip('+')}, without +")
-            _check_names(option)
+            _check_names(option, own)
         switch = accepted(Config, key) is bool
         if switch and any(str(value).lower() not in ON_OFF for value in _values(option)):
             raise RequestError(f"{word}: expected true or false")
@@ -49,15 +50,16 @@ def refuse(options: list[Override], sweeps: bool) -> None:
             raise RequestError(_several(word, key))
 
 
-def _check_names(option: Override) -> None:
+def _check_names(option: Override, own: str | None) -> None:
     """The values of a group are names."""
     key = option.key_or_group
+    known = choices(key, own)
     for value in _values(option):
         if isinstance(value, list):
-            raise RequestError(f"{option.input_line}: choose one of {', '.join(choices(key))}")
+            raise RequestError(f"{option.input_line}: choose one of {', '.join(known)}")
         if not isinstance(value, str | dict):
-            raise RequestError(no_choice(key, shown(value), choices(key)))
-        if isinstance(value, str):
+            raise RequestError(no_choice(key, shown(value), known))
+        if isinstance(value, str) and value not in known:
             refuse_path(key, value)
 
 
@@ -90,9 +92,10 @@ def groups() -> list[str]:
     return sorted({*found, *registry.OURS} - {"hydra", PRESET})
 
 
-def choices(group: str) -> list[str]:
-    """The names that a group accepts: our files and the plug-ins."""
-    files = (beside_or_inside("conf") / group).glob("*.yaml")
+def choices(group: str, own: str | None = None) -> list[str]:
+    """The names that a group accepts: our files, the plug-ins, and those in the folder `own`."""
+    folders = [beside_or_inside("conf"), *([Path(own)] if own else [])]
+    files = [file for folder in folders for file in (folder / group).glob("*.yaml")]
     stored = ConfigStore.instance().repo.get(group, {})
     names = {path.stem for path in files} | {n[:-5] for n in stored if n.endswith(".yaml")}
     return sorted(names)
@@ -112,13 +115,13 @@ def _check_study(option: Override, sweeps: bool) -> None:
         raise RequestError(f"{word}: a study has several runs: add -m")
 
 
-def _check_preset(option: Override) -> None:
+def _check_preset(option: Override, own: str | None) -> None:
     word, key = option.input_line or "", option.key_or_group
     if key != PRESET:
         raise RequestError(f"{key}: no such option; a preset is chosen with +{PRESET}=NAME")
     if not option.is_add():
         raise RequestError(f"{word}: for a preset write +{word.lstrip('+')}")
-    _check_names(option)
+    _check_names(option, own)
 
 
 def _several(word: str, key: str) -> str:

@@ -18,6 +18,7 @@ from dsnot_exp.config import Config
 from dsnot_exp.launch import leftovers
 from dsnot_exp.launch.failure import INTERRUPTED, report
 from dsnot_exp.launch.jobs import Job, planned
+from dsnot_exp.launch.plugin_words import use_composed
 from dsnot_exp.models import smollm2_folder
 from dsnot_exp.results.file import recorded_error
 from dsnot_exp.run.in_use import using_folder
@@ -51,6 +52,7 @@ class Sweep(Callback):
         if first:
             leftovers.expect_sweep(Path(config.hydra.sweep.dir))
             Sweep.use(Path(config.hydra.sweep.dir))
+            use_composed(config.plugins)
         try:
             Sweep.jobs = planned(config)
         except HydraException:  # Hydra composes the jobs again and reports it

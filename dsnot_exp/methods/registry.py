@@ -102,6 +102,10 @@ def use_files(given: Sequence[str], anew: bool = False) -> None:
     known.use_files(given, OURS, anew)
 
 
+def used_files() -> list[str]:
+    return known.used_files()
+
+
 def names(group: str) -> list[str]:
     """The names that `group` accepts, ours first."""
     return [*OURS[group], *sorted(known.names(group) - {*OURS[group]})]

@@ -69,12 +69,11 @@ def is_none(options: dict[str, object]) -> bool:
 
 def plugin_files(given: Any) -> list[str]:
     """The files of `plugins=`: one, a list, or none."""
-    files = [given] if isinstance(given, str) and given else list(given or [])
-    for file in files if isinstance(given, str | list | tuple | None) else [given]:
-        if not isinstance(file, str):
-            raise RequestError(
-                f"plugins={given}: expected Python files, such as plugins=[my_methods.py]"
-            )
+    files = [given] if isinstance(given, str) and given else given or []
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise RequestError(
+            f"plugins={given}: expected Python files, such as plugins=[my_methods.py]"
+        )
     return files
 
 

@@ -40,12 +40,13 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 from dsnot_exp.config import Config, register_schema
 from dsnot_exp.launch.grids import words_of
 from dsnot_exp.launch.hydra_setup import EXTRAS, missing_plugin, register
-from dsnot_exp.launch.plugin_words import use, use_typed
+from dsnot_exp.launch.plugin_words import use, use_composed, use_typed
 from dsnot_exp.launch.words import Words
 from dsnot_exp.methods import registry
 from dsnot_exp.run.clock import PHASES
 from dsnot_exp.run.fingerprint import plan_of
 from dsnot_exp.utils.errors import DsnotError
+from dsnot_exp.utils.paths import sweeps_path
 from dsnot_exp.walk.record import BlockFit, LayerRecord
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,7 @@ ROOM_PATH = re.compile(rf"(?<![\w/])(?:{ROOMS})/[\w/]+\.(?:py|c)\b")
 REPOSITORY_PATH = re.compile(r"\b(?:dsnot_exp|conf|sweeps|tests)/[\w./-]*\w\.(?:py|c|yaml|jinja)\b")
 MESSAGE = re.compile(r"\*\*`(.+)`\*\*")  # of troubleshooting.md
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+OWN_CONF = "my_conf"  # of the pages' examples
 NO_OPTIONS = {"model.layers", "prune.power"}  # a list of blocks; the option of an example
 # The functions whose dict literals are the fields of result.json.
 FIELDS_OF_RESULT = {
@@ -211,18 +213,22 @@ def _jobs(words: tuple[str, ...], sweep: bool) -> list[tuple[str, ...]]:
         return [words]
     with _composer(words):
         config = _composed(words, RunMode.MULTIRUN)
+        use_composed(config.plugins)
+        files = ",".join(registry.used_files())  # of the sweep's YAML file, too
         jobs = words_of(config, GlobalHydra.instance().config_loader())
     left, chosen = set(chain.from_iterable(jobs)), []
     while left:
         best = max(jobs, key=lambda job: len(left.intersection(job)))
         left -= set(best)
         chosen.append(tuple(word for word in best if not word.startswith("hydra")))
-    return chosen
+    return [(*job, f"plugins=[{files}]") if files else job for job in chosen]
 
 
 def _composed(words: tuple[str, ...], mode: RunMode = RunMode.RUN) -> DictConfig:
     """The configuration, with Hydra's own part. Without the launcher if it is not installed."""
     usable = [w for w in words if torch.cuda.is_available() or not w.startswith("device=cuda")]
+    if Path(OWN_CONF).is_dir():  # as with -cd
+        usable.append(f"hydra.searchpath=[{sweeps_path()},file://{Path(OWN_CONF).resolve()}]")
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     try:
@@ -240,7 +246,7 @@ def examples() -> dict[str, str]:
     found = {}
     for page in PAGES:
         for block in re.findall(r"^```\w+\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
-            named = re.match(r"# ([\w/.-]+\.(?:py|yaml))\n", block)
+            named = re.match(r"(?:# @.*\n)?# ([\w/.-]+\.(?:py|yaml))\n", block)
             found |= {named[1]: block} if named else {}
     return found
 

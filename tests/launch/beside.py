@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from dsnot_exp.launch import hydra_setup
+from tests.docs.check_docs import examples
 from tests.support.command import Command, toy_arguments
 from tests.support.waiting import BOUND
+
+FILE = "my_methods.py"  # a plug-in
 
 
 def needs(launcher: str) -> pytest.MarkDecorator:
@@ -53,7 +56,8 @@ def compare(
     command: Command, folder: Path, launcher: str, sparsity: str, *options: str, **own: str
 ) -> int:
     """The jobs of `sparsity`, of which 1.5 is refused; returns the threads that the others had."""
-    words = [*toy_arguments(folder), sparsity]
+    (folder / FILE).write_text(examples()[FILE])  # the launcher's processes have to read it, too
+    words = [*toy_arguments(folder), sparsity, f"plugins={FILE}", "prune=powered"]
     assert command("-m", *words, "sweep=basic", run="").code == 1
     running = start(folder, *words, "sweep=other", f"hydra/launcher={launcher}", *options, **own)
     out, err = running.communicate(timeout=BOUND)
@@ -64,6 +68,7 @@ def compare(
     assert len(expected) == sparsity.count(",")
     assert sorted(found) == sorted(expected)
     for name, result in found.items():
+        assert result["plugins"]["prune=powered"]["file"] == FILE
         for key in ("masks_sha256", "config_hash", "metrics"):
             assert result[key] == expected[name][key]
     (threads,) = {result["environment"]["threads"] for result in found.values()}

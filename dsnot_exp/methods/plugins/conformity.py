@@ -78,7 +78,7 @@ def _refuse_fields(what: str, found: type) -> None:
 
 
 def _refuse_attribute(what: str, protocol: type, name: str, found: type) -> None:
-    written = f"a {protocol.__name__} has {WRITTEN.get(name, name)}"
+    written = f"{_a(protocol)} has {WRITTEN.get(name, name)}"
     options = [field.name for field in fields(found)]
     if not hasattr(found, name) and name not in options:
         raise RequestError(f"{what} has no {name}; {written}")
@@ -89,7 +89,7 @@ def _refuse_attribute(what: str, protocol: type, name: str, found: type) -> None
 def _refuse_signature(what: str, protocol: type, name: str, found: type) -> None:
     """Every method of the protocol takes its arguments."""
     wanted = [n for n in inspect.signature(vars(protocol)[name]).parameters if n != "self"]
-    written = f"a {protocol.__name__} has {name}({', '.join(['self', *wanted])})"
+    written = f"{_a(protocol)} has {name}({', '.join(['self', *wanted])})"
     own = _own(found, name)
     if own is None:
         raise RequestError(f"{what} has no {name}; {written}")
@@ -102,6 +102,11 @@ def _refuse_signature(what: str, protocol: type, name: str, found: type) -> None
         raise RequestError(
             f"{what}: {name}{signature} does not fit ({error}); {written}"
         ) from error
+
+
+def _a(protocol: type) -> str:
+    name = protocol.__name__
+    return f"an {name}" if name.startswith("A") else f"a {name}"
 
 
 def _own(found: type, name: str) -> Any:

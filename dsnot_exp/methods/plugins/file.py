@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dsnot_exp.methods.plugins.imports import forget, imported_beside, refuse_elsewhere
+from dsnot_exp.methods.plugins.imports import imported_beside, refuse_elsewhere
 from dsnot_exp.utils.errors import RequestError, first_line
 
 EXAMPLE = 'METHODS = {"prune=mine": Mine}'
@@ -30,12 +30,14 @@ WORDS = ("auto", "none", "null", "true", "false", "yes", "no", "on", "off")  # m
 class PluginFile:
     """methods: the classes by group and name; given: as the file was named
     sha256: of the file; imports: the same by name of the modules beside it that it imports
+    modules: the files of these modules
     """
 
     given: str
     path: Path
     sha256: str
     imports: Mapping[str, str]
+    modules: Mapping[str, Path]
     methods: Mapping[tuple[str, str], Any]
 
     @property
@@ -70,7 +72,7 @@ def read_plugin(given: str, groups: list[str]) -> PluginFile:
         says = "has no METHODS" if found is None else "METHODS is no dictionary of classes"
         raise RequestError(f"{key}: {says}; end the file with {EXAMPLE}")
     methods = {_name(key, name, groups): kind for name, kind in found.items()}
-    return PluginFile(given, path, _sha256(source), _hashes(beside), methods)
+    return PluginFile(given, path, _sha256(source), _hashes(beside), beside, methods)
 
 
 def _execute(key: str, path: Path, source: bytes) -> tuple[ModuleType, dict[str, Path]]:
@@ -81,7 +83,6 @@ def _execute(key: str, path: Path, source: bytes) -> tuple[ModuleType, dict[str,
     try:
         code = compile(source, str(path), "exec")
         beside = imported_beside(path, source)
-        forget(beside)
         with _findable(path.parent):
             exec(code, module.__dict__)
     except SyntaxError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dsnot_exp.utils.errors import RequestError
@@ -27,7 +27,7 @@ def imported_beside(path: Path, source: bytes) -> dict[str, Path]:
     return found
 
 
-def forget(beside: dict[str, Path]) -> None:
+def forget(beside: Mapping[str, Path]) -> None:
     """Have these modules imported anew: they may have been edited since an earlier command."""
     for name, place in beside.items():
         if _file_of(name) == place:
@@ -53,7 +53,7 @@ def _files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
         yield name, module
 
 
-def refuse_elsewhere(key: str, beside: dict[str, Path]) -> None:
+def refuse_elsewhere(key: str, beside: Mapping[str, Path]) -> None:
     """A module beside the file has been hashed: it must be the one that was imported."""
     for name, place in beside.items():
         file = _file_of(name)

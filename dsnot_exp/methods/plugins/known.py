@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from dsnot_exp.methods.plugins.file import PluginFile, line_in, read_plugin
+from dsnot_exp.methods.plugins.imports import forget
 from dsnot_exp.utils.errors import RequestError, first_line
 
 
@@ -61,6 +62,8 @@ def use_files(
     command
     """
     if anew:
+        for file in _read.values():
+            forget(file.modules)
         _read.clear()
     _used.clear()
     for name in dict.fromkeys(given):
@@ -68,6 +71,10 @@ def use_files(
             _read[name] = _checked(read_plugin(name, list(ours)))
         _refuse_clash(_read[name], ours)
         _used.append(_read[name])
+
+
+def used_files() -> list[str]:
+    return [one.given for one in _used]
 
 
 def names(group: str) -> set[str]:
