@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import hydra
 
@@ -14,6 +15,7 @@ from dsnot_exp.launch.plugin_words import use_typed
 from dsnot_exp.launch.refuse import refuse
 from dsnot_exp.launch.task import task
 from dsnot_exp.launch.words import Words
+from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.paths import beside_or_inside
 
 
@@ -36,12 +38,15 @@ def run_command() -> int:
 def read_words() -> None:
     """Refuse what cannot be meant, and leave the words in `sys.argv` as Hydra reads them."""
     words = Words(sys.argv[1:])
+    own = words.flags.config_dir
+    if own is not None and not Path(own).is_dir():
+        raise RequestError(f"--config-dir={own}: no such folder; docs/extending.md shows one")
     if words.completes:
         completion.hide_flags()
     else:
         use_typed(words)
     if words.starts:
-        refuse(words.parsed(), words.sweeps, words.flags.config_dir)
+        refuse(words.parsed(), words.sweeps, own)
     sys.argv[1:] = words.arranged()
 
 

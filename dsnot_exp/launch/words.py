@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _VersionAction
-from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -31,9 +30,6 @@ class Words:
         given = [f"--{name.replace('_', '-')}" for name in MODES if vars(self.flags)[name]]
         if len(given) > 1:
             raise RequestError(f"{' '.join(given)}: choose one of these flags")
-        own = self.flags.config_dir
-        if own is not None and not Path(own).is_dir():
-            raise RequestError(f"--config-dir={own}: no such folder; see docs/extending.md")
         if self.flags.resolve and not (self.flags.cfg or self.flags.help):
             raise RequestError("--resolve: works with --cfg job only")
 

@@ -56,7 +56,9 @@ CHECKED = ("python", "torchrun", "make")
 DATA_FILE = re.compile(r"[\w./-]+\.(?:txt|jsonl|safetensors)")
 ROOMS = "data|evaluate|launch|methods|models|report|results|run|utils|walk"
 ROOM_PATH = re.compile(rf"(?<![\w/])(?:{ROOMS})/[\w/]+\.(?:py|c)\b")
-REPOSITORY_PATH = re.compile(r"\b(?:dsnot_exp|conf|sweeps|tests)/[\w./-]*\w\.(?:py|c|yaml|jinja)\b")
+REPOSITORY_PATH = re.compile(
+    r"(?<![\w/])(?:dsnot_exp|conf|sweeps|tests)/[\w./-]*\w\.(?:py|c|yaml|jinja)\b"
+)
 MESSAGE = re.compile(r"\*\*`(.+)`\*\*")  # of troubleshooting.md
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 OWN_CONF = "my_conf"  # of the pages' examples
