@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.wandb_sweeps import Sweeps
+
 FLAT = ("historyLineCount", "eventsLineCount", "logLineCount")
 KEY = "0123456789" * 4
 TAILS = {"historyTail": "wandb-history.jsonl", "eventsTail": "wandb-events.jsonl"}
@@ -46,6 +48,7 @@ class Server:
     runs: dict[str, Run] = field(default_factory=dict)
     bodies: list[bytes] = field(default_factory=list)  # everything that was sent, addresses too
     operations: list[str] = field(default_factory=list)
+    sweeps: Sweeps = field(default_factory=Sweeps)
     url: str = ""
 
     @property
@@ -54,8 +57,12 @@ class Server:
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
 
     def graphql(self, request: dict[str, Any]) -> dict[str, Any]:
-        name, given = request["operationName"], request.get("variables") or {}
+        operation = re.search(r"(?:mutation|query)\s+(\w+)", request["query"])
+        name = request.get("operationName") or (operation[1] if operation else "")
+        given = request.get("variables") or {}
         self.operations.append(name)
+        if answer := self.sweeps.graphql(name, given):
+            return answer
         if name == "UpsertBucket":
             known = {k: v for k, v in given.items() if v is not None}
             new = given["name"] not in self.runs

@@ -62,8 +62,8 @@ class Tracking:
 
     def finish(self, result: dict[str, Any], figure: Path | None) -> dict[str, str]:
         """The result is written. Returns a line of each tracker, by its name."""
-        if result["status"] != "finished":  # later events come after what the trackers add here
-            self._add("end", None, {"end": 1})
+        if result["status"] != "finished":  # a retry's events come after what is added here
+            self._put("end", None, {})
         return self._end("finish", result, figure)
 
     def crash(self, exit_code: int) -> None:
@@ -82,9 +82,12 @@ class Tracking:
         new = {n: v for n, v in values.items() if (stage, block, n) not in self.known}
         if not new:
             return
-        self.known |= _keys(stage, block, new)
+        self._put(stage, block, new)
+
+    def _put(self, stage: str, block: int | None, values: dict[str, float]) -> None:
+        self.known |= _keys(stage, block, values)
         account = account_values(self.account())
-        event = Event(len(self.ledger.events), stage, block, new, account)
+        event = Event(len(self.ledger.events), stage, block, values, account)
         try:
             self.ledger.add(event)
         except OSError as error:  # the run's own state says what to do about a full disk

@@ -1,8 +1,9 @@
 """A run at Weights & Biases, from its start to its end.
 
 An online run that resumes goes on under its id; rows that W&B has already are not sent again. An
-offline run has one folder per process: the newest is told the earlier events, so it is whole, and
-the older ones are removed when the run ends.
+offline run has one folder per process, and `wandb sync` appends the rows of each. So the newest
+folder is told the earlier events, which makes it whole, and the older ones are removed when the run
+ends. Where an older one has been uploaded already, the newest starts after its rows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dsnot_exp.utils.console import say
 
 log = logging.getLogger(__name__)
 FLUSH_S = 1.0  # a killed run loses no more of its offline file; W&B's default is 15
+ROWS = "rows"  # a file in the folder of an offline run: how many it holds or follows
 UPLOAD_S = 120.0  # at the end of a run; what is not uploaded by then stays on disk
 
 
@@ -34,6 +36,8 @@ class WandbRun:
         self.run: Any = None
         self.begun: Begun | None = None
         self.axes: set[str] = set()
+        self.first = 0  # number of the first event that W&B does not have
+        self.next = 0  # step of the next row
 
     def start(self, begun: Begun, earlier: list[Event]) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # send no crash reports to W&B
@@ -47,14 +51,20 @@ class WandbRun:
                 reason = (str(error).splitlines() or [repr(error)])[0]
                 say(f"wandb     goes on offline: {reason}")
         if self.run is None:
+            uploaded = rows_uploaded(begun, len(earlier))
             self.run = self._begin("offline")
+            self.first = uploaded
+        else:
+            self.first = self.run.starting_step
+        self.next = self.first
         for event in earlier:
             self.log(event)
 
     def log(self, event: Event) -> None:
         """One row. Rows that W&B has of an earlier process are left out."""
-        if event.number < self.run.starting_step:
+        if event.number < self.first:
             return
+        self.next = event.number + 1
         row: dict[str, float] = {**event.values, **event.account}
         if event.block is not None:
             row |= self._on_axis(event)
@@ -64,7 +74,8 @@ class WandbRun:
         assert self.begun is not None
         copy = write_result(Path(self.run.dir), result)
         self.run.save(copy, base_path=copy.parent, policy="end")
-        self.run.log(media(result, figure))
+        self.run.log(media(result, figure), step=self.next, commit=True)
+        self.next += 1
         self.run.summary.update(summary(result))
         self._end(0 if result["status"] == "finished" else 1)
         if self.run.url:
@@ -119,6 +130,26 @@ class WandbRun:
         self.run.finish(exit_code=exit_code)
         for logs in self.begun.folder.glob("wandb/*/logs"):  # contain paths; `sync` needs none
             shutil.rmtree(logs, ignore_errors=True)
-        for older in self.begun.folder.glob(f"wandb/offline-run-*-{self.run.id}"):
-            if older.name != kept.name:  # of an earlier process of the same run
+        (kept / ROWS).write_text(f"{self.next}\n")
+        for older in offline_folders(self.begun):
+            if older.name != kept.name and not uploaded(older):
                 shutil.rmtree(older, ignore_errors=True)
+
+
+def rows_uploaded(begun: Begun, events: int) -> int:
+    """How many rows of this run `wandb sync` has uploaded from the folders of earlier processes.
+    A process that was killed had `events`, all that are known so far."""
+    for folder in offline_folders(begun):
+        if not (folder / ROWS).exists():
+            (folder / ROWS).write_text(f"{events}\n")
+    rows = [(folder / ROWS).read_text() for folder in offline_folders(begun) if uploaded(folder)]
+    return max(map(int, rows), default=0)
+
+
+def offline_folders(begun: Begun) -> list[Path]:
+    return list(begun.folder.glob(f"wandb/offline-run-*-{begun.identity}"))
+
+
+def uploaded(folder: Path) -> bool:
+    """Whether `wandb sync` has left its mark."""
+    return any(folder.glob("*.wandb.synced"))
