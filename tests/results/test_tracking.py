@@ -202,7 +202,8 @@ def test_rows_that_were_uploaded_from_earlier_offline_folders(tmp_path: Path) ->
         (["track=[wandb,mlflow]"], "track=mlflow: choose from wandb, csv, tensorboard"),
         (
             ["track=[csv]", "wandb=online"],
-            "wandb.mode=online: track=csv leaves W&B out; add wandb to track, or remove wandb=online",
+            "wandb.mode=online: track=csv leaves W&B out; add wandb to track, or remove "
+            "wandb=online",
         ),
         (
             [f"wandb.tags=[{'x' * 65}]"],
