@@ -1,0 +1,143 @@
+"""Killed, interrupted and resumed runs at W&B: offline with W&B's own reader, and online."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.results.test_wandb import history, inspect, python
+from tests.support.command import toy_arguments
+from tests.support.forks import Fork, Forks
+from tests.support.waiting import halt_at, until
+from tests.support.wandb_server import Server, wandb_server
+
+SECOND = "state/refined/00001.json"  # written after the second block
+
+
+def arguments(folder: Path, mode: str) -> list[str]:
+    words = [word for word in toy_arguments(folder) if "wandb" not in word]
+    return [*words, f"wandb={mode}", "track=[wandb,csv]", f"hydra.run.dir={folder}/run"]
+
+
+def blocks(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["block"] for row in rows if "block" in row]
+
+
+def halted(forks: Forks, folder: Path, mode: str, **environment: str) -> Fork:
+    """A run that stands still after its second block."""
+    fork = forks.start(folder, *arguments(folder, mode), **halt_at(SECOND), **environment)
+    until(lambda: (folder / "run" / SECOND).exists() or fork.ended())
+    until(lambda: [*folder.glob("run/wandb/*run-*/*.wandb")] or fork.ended())
+    return fork
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a file that is being written; the reader may meet half a record."""
+    try:
+        return history(folder)
+    except Exception:
+        return []
+
+
+def test_an_offline_run_is_read_while_it_goes_and_after_a_kill(
+    forks: Forks, tmp_path: Path
+) -> None:
+    fork = halted(forks, tmp_path, "offline")
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    until(lambda: blocks(read(folder)) == [0, 1])
+    fork.kill()
+    rows = history(folder)
+    assert blocks(rows) == [0, 1]
+    assert '"exit_code"' not in inspect(folder)
+    with wandb_server() as server:
+        python(server, "wandb", "sync", str(folder), HOME=str(tmp_path))
+        (run,) = server.runs.values()
+        assert run.state == "failed"
+        assert forks.start(tmp_path, *arguments(tmp_path, "offline")).wait() == 0
+        folders = set((tmp_path / "run" / "wandb").glob("offline-run-*"))
+        (newest,) = folders - {folder}  # the older one was uploaded, so it stays
+        assert blocks(history(newest)) == [2]
+        python(server, "wandb", "sync", str(newest), HOME=str(tmp_path))
+    assert run.state == "finished"
+    assert blocks(run.history()) == [0, 1, 2]
+    steps = [row["_step"] for row in run.history()]
+    assert steps == list(range(len(steps)))
+    lines = (tmp_path / "run" / "progress.csv").read_text().splitlines()
+    errors = [line.split(",")[3] for line in lines if ",error/mlp.up_proj," in line]
+    assert errors == ["0", "1", "2"]
+
+
+def test_a_resumed_offline_run_is_whole_if_nothing_was_uploaded(
+    forks: Forks, tmp_path: Path
+) -> None:
+    halted(forks, tmp_path, "offline").kill()
+    assert forks.start(tmp_path, *arguments(tmp_path, "offline")).wait() == 0
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert blocks(history(folder)) == [0, 1, 2]
+    assert json.loads((folder / "files" / "result.json").read_text())["resumed"] == 1
+
+
+def found(server: Server, folder: Path) -> dict[str, str]:
+    """The environment of a fork that finds the server, and sends at once."""
+    return server.environment | {"HOME": str(folder), "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
+
+
+def test_an_online_run_exists_from_its_start_and_goes_on_after_a_kill(
+    forks: Forks, tmp_path: Path
+) -> None:
+    with wandb_server() as server:
+        fork = halted(forks, tmp_path, "online", **found(server, tmp_path))
+        until(lambda: [run for run in server.runs.values() if blocks(run.history()) == [0, 1]])
+        (run,) = server.runs.values()
+        assert run.state == "running"
+        assert run.attributes["tags"] == ["toy", "wanda", "dsnot", "unstructured"]
+        fork.kill()
+        assert run.state == "running"  # W&B itself says `crashed` after some minutes of silence
+        again = forks.start(tmp_path, *arguments(tmp_path, "online"), **found(server, tmp_path))
+        assert again.wait() == 0, again.err
+        assert [*server.runs.values()] == [run]
+    assert run.state == "finished"
+    assert blocks(run.history()) == [0, 1, 2]
+    steps = [row["_step"] for row in run.history()]
+    assert steps == list(range(len(steps)))
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_an_interrupted_run_has_its_exit_code(forks: Forks, tmp_path: Path, mode: str) -> None:
+    with wandb_server() as server:
+        fork = halted(forks, tmp_path, mode, **found(server, tmp_path))
+        os.kill(fork.pid, signal.SIGINT)
+        assert fork.wait() == 130
+        if mode == "online":
+            (run,) = server.runs.values()
+            assert (run.state, run.exit_code) == ("failed", 130)
+        else:
+            (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+            assert '"exit_code":130' in inspect(folder)
+            assert not list(folder.glob("logs"))
+
+
+def test_a_run_without_a_server_goes_on_offline(forks: Forks, tmp_path: Path) -> None:
+    words = arguments(tmp_path, "online")
+    fork = forks.start(
+        tmp_path, *words, HOME=str(tmp_path), WANDB_API_KEY="", NETRC=f"{tmp_path}/x"
+    )
+    assert fork.wait() == 0, fork.err
+    assert "wandb     goes on offline: not logged in; run wandb login" in fork.out
+    line = re.search(r"wandb +offline; to upload: wandb sync (\S+)", fork.out)
+    assert line
+    assert blocks(history(Path(line[1]))) == [0, 1, 2]
+
+
+def test_one_process_of_a_group_is_tracked(forks: Forks, tmp_path: Path) -> None:
+    group = forks.group(2, tmp_path, *arguments(tmp_path, "offline"))
+    assert [process.wait() for process in group] == [0, 0], group[0].err
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert blocks(history(folder)) == [0, 1, 2]
+    assert "".join(process.out for process in group).count("to upload: wandb sync") == 1
