@@ -35,6 +35,8 @@ def sparse_model(run: Path, result: dict[str, Any], beside: Path) -> Iterator[Pa
         model.save_pretrained(folder)
         load_tokenizer(source).save_pretrained(folder)
         write_record(folder, recipe_of(result))
+        for file in folder.iterdir():
+            file.chmod(0o644)  # safetensors denies access to other users
         yield folder
 
 

@@ -47,7 +47,8 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):  # interrupted right after it was renamed
+            os.unlink(temporary)
         raise
     _sync_folder(path.parent)
 
