@@ -11,14 +11,12 @@ from typing import Any
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.models.loading import load_tokenizer
 from dsnot_exp.models.open import streams
-from dsnot_exp.models.source import Source, locate
+from dsnot_exp.models.source import locate
 from dsnot_exp.models.sparse_record import write_record
 from dsnot_exp.results.card.facts import GROUPS, base_name
 from dsnot_exp.results.file import MODEL, has_model
-from dsnot_exp.run.restored import restored
+from dsnot_exp.run.restored import kept_folder, restored
 from dsnot_exp.utils.errors import RequestError
-
-REPEAT = "run its command again with save=true, which prunes nothing again"
 
 
 @contextmanager
@@ -27,42 +25,22 @@ def sparse_model(run: Path, result: dict[str, Any], beside: Path) -> Iterator[Pa
     if has_model(run):
         yield run / MODEL
         return
-    source = refuse_unsaved(run, result)
+    options, kept = ModelConfig(**result["config"]["model"]), kept_folder(run, result)
+    source = locate(options)
+    if streams(source, options):
+        raise RequestError(
+            f"{run}: its base model does not fit into memory; run its command again with "
+            "save=true, which takes the masks from where they are kept"
+        )
     with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f"{beside.name}.model.") as place:
         folder = Path(place)
-        options = ModelConfig(**result["config"]["model"])
-        model = restored(options, (run / result["masks"]["folder"]).resolve())
+        model = restored(options, kept)
         model.save_pretrained(folder)
         load_tokenizer(source).save_pretrained(folder)
         write_record(folder, recipe_of(result))
         for file in folder.iterdir():
             file.chmod(0o644)  # safetensors denies access to other users
         yield folder
-
-
-def refuse_unsaved(run: Path, result: dict[str, Any]) -> Source:
-    """Raise if the run's model can neither be copied nor made from what it has kept."""
-    config, kept = result["config"], result.get("masks")
-    if (config.get("finetune") or {}).get("name", "none") != "none":
-        raise RequestError(
-            f"{run}: its model was trained after pruning, and is not saved; run its command again "
-            "with save=true"
-        )
-    if not isinstance(kept, dict) or not (run / kept["folder"]).is_dir():
-        raise RequestError(
-            f"{run}: neither its model is saved nor its masks are kept; run its command again with "
-            "save=true"
-        )
-    if not kept["restores"]:
-        raise RequestError(
-            f"{run}: a method moved the kept weights, and the masks alone are kept; run its "
-            "command again with save=true"
-        )
-    options = ModelConfig(**config["model"])
-    source = locate(options)
-    if streams(source, options):
-        raise RequestError(f"{run}: its base model does not fit into memory; {REPEAT}")
-    return source
 
 
 def recipe_of(result: dict[str, Any]) -> dict[str, Any]:
