@@ -66,7 +66,9 @@ def _export(given: argparse.Namespace) -> None:
     result = found.run.result
     out = given.out or found.folder / "export" / given.format.replace(":", "of")
     from dsnot_exp.export.export import export
+    from dsnot_exp.utils.quiet import quiet_command
 
+    quiet_command()
     if given.push is not None:
         from dsnot_exp.export.push import check_repository, push
 

@@ -42,7 +42,8 @@ def measure_speed(run: Path, result: dict[str, Any]) -> tuple[Speed, str]:
         speed = compare(dense.to(device), sparse.to(device), prompt.to(device))
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise RunError(f"--measure: {run}: out of memory ({first_line(error)})") from error
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' if count > 1 else ''}" if device.type == "cpu" else ""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return speed, (
         f"one sequence, {size[1]} tokens of prompt, {NEW} generated, {dense.dtype} on {name}"

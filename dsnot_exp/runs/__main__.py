@@ -67,12 +67,14 @@ def list_runs(request: Request) -> int:
 def show_run(request: Request) -> int:
     from dsnot_exp.runs.choose import choose
     from dsnot_exp.runs.show import as_json, show
+    from dsnot_exp.runs.weights import measured
 
     found = choose(request.runs[0], request.folder)
+    speed = measured(found) if request.given.measure else None
     if request.given.json:
-        print(as_json(found))
+        print(as_json(found, speed))
     else:
-        show(found)
+        show(found, speed)
     return int(found.state == UNREADABLE)
 
 

@@ -13,15 +13,15 @@ from dsnot_exp.utils.wanted import did_you_mean
 OUTPUTS = Path("outputs")
 COMMANDS = {
     "list": "[FOLDER] [list] [--filter KEY=VALUE] [--sort KEY] [--columns KEYS] [--json | --csv]",
-    "show": "[FOLDER] show RUN [--json]",
+    "show": "[FOLDER] show RUN [--measure] [--json]",
     "diff": "[FOLDER] diff RUN RUN [--json]",
     "clean": "[FOLDER] clean [--yes] [--unfinished] [--stores]",
 }
 RUNS = {"list": 0, "show": 1, "diff": 2, "clean": 0}  # how many a command takes
 FLAGS = {
     "filter": ("list",), "sort": ("list",), "columns": ("list",), "csv": ("list",),
-    "json": ("list", "show", "diff"), "yes": ("clean",), "unfinished": ("clean",),
-    "stores": ("clean",),
+    "measure": ("show",), "json": ("list", "show", "diff"), "yes": ("clean",),
+    "unfinished": ("clean",), "stores": ("clean",),
 }  # fmt: skip
 WITH_VALUE = ("--filter", "--sort", "--columns")
 
@@ -55,6 +55,7 @@ def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
     add("--columns", metavar="KEYS", help="the fields to show, such as seed,timing_s.total")
     add("--json", action="store_true", help="print JSON, with all fields or those of --columns")
     add("--csv", action="store_true", help="print CSV, with all fields or those of --columns")
+    add("--measure", action="store_true", help="time per token, dense and sparse; loads both")
     add("--yes", action="store_true", help="delete what `clean` shows")
     add("--unfinished", action="store_true", help="runs that could be resumed, too")
     add("--stores", action="store_true", help="what runs share and no result refers to, too")

@@ -14,11 +14,12 @@ from dsnot_exp.runs.find import Found, logged_options
 from dsnot_exp.runs.kinds import by_kind
 from dsnot_exp.runs.measurements import costs, kinds, metrics, origins
 from dsnot_exp.runs.sheet import Sheet
+from dsnot_exp.runs.weights import weight_lines
 from dsnot_exp.runs.words import moment, size
 from dsnot_exp.utils.wanted import shown
 
 
-def as_json(found: Found) -> str:
+def as_json(found: Found, speed: dict[str, Any] | None = None) -> str:
     """The same as one JSON object; `result` is the whole result.json."""
     run = found.run
     content: dict[str, Any] = {
@@ -27,6 +28,8 @@ def as_json(found: Found) -> str:
         "error": found.why or None,
         "resumable": found.resumable,
         "files": contents(found.folder),
+        "weights": sizes(found.folder),
+        "speed": speed,
     }
     if run is None:
         content |= {"config": logged_options(found.folder) or None, "result": None}
@@ -39,7 +42,8 @@ def as_json(found: Found) -> str:
     return json.dumps(content, indent=1)
 
 
-def show(found: Found) -> None:
+def show(found: Found, speed: dict[str, Any] | None = None) -> None:
+    """speed: what `measured` returns; None: not measured"""
     sheet = Sheet()
     sheet.title(found.folder.absolute().name)
     sheet.line("folder", str(found.folder))
@@ -58,6 +62,8 @@ def show(found: Found) -> None:
         costs(sheet, found.run)
         origins(sheet, found.run)
     _files(sheet, found)
+    for key, text in weight_lines(found, speed):
+        sheet.line(key, text)
 
 
 def _about(sheet: Sheet, run: Run) -> None:

@@ -25,6 +25,14 @@ def quiet_libraries() -> None:
     hub_logging.set_verbosity_error()
 
 
+def quiet_command() -> None:
+    """`quiet_libraries` for a command that writes no log file: their warnings go nowhere, and ours
+    to stderr."""
+    quiet_libraries()
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.getLogger("dsnot_exp").addHandler(logging.StreamHandler())
+
+
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Discard stderr while lm-eval runs: not all of its progress bars can be turned off, and its
