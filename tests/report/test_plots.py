@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dsnot_exp.report.build import build
 from dsnot_exp.report.error_plot import error_map, multiples
 from dsnot_exp.report.plots import pictures
 from dsnot_exp.report.runs import Run, load
@@ -128,3 +129,18 @@ def test_the_files_are_the_same_every_time_and_have_no_date(tmp_path: Path) -> N
     for kind in ("svg", "pdf"):
         assert b"Date" not in first[0].files[kind]
         assert b"date>" not in first[0].files[kind]
+
+
+def test_tables_of_cost_leave_a_reused_sparse_model_out(tmp_path: Path) -> None:
+    times = {"calibrate": 1.0, "prune": 3.0, "evaluate": 7.0, "total": 10.0}
+    runs = [ran(m, 9.0, timing_s=times, memory={"peak_rss_bytes": 2**30})
+            for m in ("wanda", "sparsegpt")]  # fmt: skip
+    runs[1] |= {"reused_stages": ["sparse"], "timing_s": {"evaluate": 7.0, "calibrate": 0.0}}
+    found = build(read(tmp_path, *runs), "any")
+    (ranking,) = found.ranked
+    costs = {one.name: (one.forwards.value, one.over.value, one.memory.value)
+             for one in ranking.standings}  # fmt: skip
+    assert costs == {"wanda": (1.0, 3.0, 1.0), "sparsegpt": (None, None, None)}
+    assert found.notes == [
+        "1 run took the sparse model from an earlier run: its time and memory are left out."
+    ]

@@ -28,9 +28,9 @@ def reused_note(runs: Sequence[Run]) -> list[str]:
     count = sum(map(sparse_reused, runs))
     if not count:
         return []
-    which = f"{count} runs" if count > 1 else "1 run"
+    which, whose = (f"{count} runs", "their") if count > 1 else ("1 run", "its")
     return [
-        f"{which} took the sparse model from an earlier run: their time and memory are left out."
+        f"{which} took the sparse model from an earlier run: {whose} time and memory are left out."
     ]
 
 
