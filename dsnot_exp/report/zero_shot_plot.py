@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsnot_exp.report.names import pretty
-from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend
+from dsnot_exp.report.plot_style import COLOURS, INK, Drawn, canvas, legend
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.grid import Grid, grids
 from dsnot_exp.report.tables.grid_axes import Column, Row
 from dsnot_exp.report.tables.table import Cell
 
 MOST = {"panels": 4, "bars": 7}
-DENSE = "#4d4d4d"
+DENSE = "#6b6b6b"  # seen on white and on the dark page
 Panel = tuple[Grid, str, str]  # model, sparsity
 
 
@@ -56,7 +56,7 @@ def _draw(axis: Any, panel: Panel, rows: Sequence[Row]) -> None:
                  color=colour, label=label)  # fmt: skip
         errors = [(x, cell) for x, cell in known if cell.spread]
         axis.errorbar([x for x, _ in errors], [cell.value for _, cell in errors],
-                      [cell.spread for _, cell in errors], fmt="none", ecolor="#8a8a8a",
+                      [cell.spread for _, cell in errors], fmt="none", ecolor=INK,
                       elinewidth=0.9, capsize=1.5)  # fmt: skip
     axis.set_xticks(range(len(columns)), _tasks(columns))
     axis.set(ylim=(0, 100), ylabel="accuracy (%)", title=f"{model}, {budget}")

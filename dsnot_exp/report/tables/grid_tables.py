@@ -17,6 +17,7 @@ from dsnot_exp.report.tables.published import Published, Where, find
 from dsnot_exp.report.tables.table import Table, with_marks
 
 WIDEST = 10  # columns; wider tables are split by model, then by text or task
+PARTS = ("name", "model", "budget")  # of a column
 TITLES = {"perplexity": "Perplexity", "accuracy": "Zero-shot accuracy"}
 
 
@@ -61,10 +62,9 @@ def _narrow(columns: list[Column], *by: str) -> Iterator[list[Column]]:
 def _table(grid: Grid, columns: list[Column]) -> Table:
     rows = [row for row in grid.rows if any((row, column) in grid.cells for column in columns)]
     lower = MEASURES[grid.measure].lower
-    parts = ("model", "name", "budget")
-    differ = {part: len({getattr(c, part) for c in columns}) > 1 for part in parts}
+    differ = {part: len({getattr(c, part) for c in columns}) > 1 for part in PARTS}
     inner = "name" if grid.measure == "accuracy" and differ["name"] else "budget"
-    outer = [part for part in parts if differ[part] and part != inner]
+    outer = [p for p in ("model", "name", "budget") if differ[p] and p != inner]
     above = [", ".join(getattr(column, part) for part in outer) for column in columns]
     names = [getattr(column, inner) for column in columns]
     if not differ[inner] and outer:
@@ -73,9 +73,9 @@ def _table(grid: Grid, columns: list[Column]) -> Table:
     cells = [[grid.dense[c.model, c.name] for c in columns]]
     cells += [[replace(grid.cell(r, c), published=find_(r, c)) for c in columns] for r in rows]
     cells = with_best(cells, [None, *("all" for _ in rows)], lower)
-    title = _title(grid, columns)
-    single = dict.fromkeys(getattr(columns[0], part) for part in parts if not differ[part])
-    said = [_budget(word) for word in single if word not in (title.rpartition(" ")[2], MEAN)]
+    title, named = _title(grid, columns)
+    single = dict.fromkeys(getattr(columns[0], part) for part in PARTS if not differ[part])
+    said = [_budget(word) for word in single if word not in named]
     small = all(column.model == "tinyworld" for column in columns)
     table = Table(
         "",
@@ -96,13 +96,19 @@ def _budget(word: str) -> str:
     return say("budget", word) if "%" in word or N_OF_M.fullmatch(word) else word
 
 
-def _title(grid: Grid, columns: Sequence[Column]) -> str:
-    names = {column.name for column in columns}
+def _title(grid: Grid, columns: Sequence[Column]) -> tuple[str, set[str]]:
+    """The title, and what it names of the columns."""
+    names, models, budgets = ({getattr(c, part) for c in columns} for part in PARTS)
     if grid.measure == "perplexity":
-        return TITLES["perplexity"] + (f" on {names.pop()}" if len(names) == 1 else "")
-    models = {column.model for column in columns}
-    more = f" of {models.pop()}" if len(models) == 1 else ""
-    return f"{TITLES['accuracy']}{', mean over tasks' if names == {MEAN} else ''}{more}"
+        (name,) = names if len(names) == 1 else ("",)
+        return TITLES["perplexity"] + (f" on {name}" if name else ""), {name}
+    title = TITLES["accuracy"] + (", mean over tasks" if names == {MEAN} else "")
+    named = {MEAN}
+    for word, found in ((" of ", models), (" at ", budgets)):
+        if len(found) == 1:
+            title += word + next(iter(found))
+            named |= found
+    return title, named
 
 
 def _published(grid: Grid, row: Row, column: Column) -> Published | None:
