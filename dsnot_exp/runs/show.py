@@ -8,6 +8,7 @@ from typing import Any
 
 from dsnot_exp.report.runs import Run, number
 from dsnot_exp.results.file import LOG, flatten
+from dsnot_exp.results.sizes import sizes
 from dsnot_exp.runs.defaults import differing
 from dsnot_exp.runs.files import contents, kept, size_of
 from dsnot_exp.runs.find import Found, logged_options
