@@ -130,9 +130,11 @@ def _data(inputs: Inputs, stage: str) -> dict[str, Any] | None:
 
 
 def measured_store(plan: Plan, inputs: Inputs, store: SparseStore, made: Made) -> Store | None:
-    """Measurements of a sparse model, shared by all runs that have it. None where its weights are
-    not known to be the same: a method moved them, and they are not kept."""
+    """Measurements of a sparse model, shared by all runs that have it. None with keep=none, and
+    where its weights are not known to be the same: a method moved them, and they are not kept."""
     sparse, kept = made.sparse, made.kept
+    if store.keeps == "none":
+        return None
     if sparse.moved and (kept is None or not kept.has_weights):
         return None
     weights = "" if kept is None else kept.weights_digest

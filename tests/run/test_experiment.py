@@ -54,7 +54,7 @@ def test_the_fields_of_the_result(command: Command, tmp_path: Path) -> None:
 
 def test_stages_are_the_runs_that_they_name(command: Command, tmp_path: Path) -> None:
     """`dense` is prune=none, `pruned` is refine=none, for magnitude's two thresholds too."""
-    words = [*toy_arguments(tmp_path), "prune=magnitude"]
+    words = [*toy_arguments(tmp_path), "prune=magnitude", "keep=none"]
     dataset = f"{tmp_path}/test.safetensors"
     whole = command(*words, "eval.baselines=[dense,pruned]", run="a").result["metrics"]
     none = command(*words, "refine=none", run="b").result["metrics"]
@@ -69,7 +69,7 @@ def test_stages_are_the_runs_that_they_name(command: Command, tmp_path: Path) ->
 def test_the_same_command_gives_the_same_masks_alone_and_in_a_sweep(
     command: Command, tmp_path: Path
 ) -> None:
-    words = [*toy_arguments(tmp_path), "refine.grow=random"]
+    words = [*toy_arguments(tmp_path), "refine.grow=random", "keep=none"]
     first = command(*words, "sparsity=0.6", run="a").result
     again = command(*words, "sparsity=0.6", run="b").result
     other = command(*words, "sparsity=0.6", "seed=1", run="c").result

@@ -53,7 +53,7 @@ def test_a_replacement_that_is_killed_between_its_two_renames_is_undone(
 ) -> None:
     words = toy_arguments(tmp_path)
     first = command(*words)
-    store = first.folder / first.result["masks"]["path"]
+    store = first.folder / first.result["masks"]["folder"]
     store.rename(store.parent / f".{store.name}.old")
     assert command(*words, "eval.seqlen=12", run="b").result["reused_stages"] == ["sparse"]
 
