@@ -39,7 +39,8 @@ class SparseStore:
     """The place of one sparse model.
 
     key: what it depends on
-    keeps: `masks`, `weights` or `none`; fresh: do not use what is there
+    keeps: `masks`, `weights` or `none`: neither write nor use any
+    fresh: do not use what is there
     """
 
     folder: Path
@@ -61,7 +62,7 @@ class SparseStore:
     def find(self, on_note: Callable[[str], None] = lambda note: None) -> KeptSparse | None:
         """The sparse model, if it is kept, intact, and the dense model can be turned into it.
         on_note: receives why not, where something is there"""
-        wanted = self.ranks.first and not self.fresh
+        wanted = self.ranks.first and not self.fresh and self.keeps != "none"
         return self.ranks.of_first(self._find(on_note) if wanted else None)
 
     def _find(self, on_note: Callable[[str], None]) -> KeptSparse | None:

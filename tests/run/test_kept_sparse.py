@@ -234,11 +234,10 @@ def test_nothing_is_kept_where_it_is_not_wanted(
     assert not (tmp_path / "outputs" / "sparse").exists()
     kept = command(*words, "eval.seqlen=12", run="b")
     assert looked.walks == [8, 8]
-    assert ok(command(*words, "keep=none", "eval.seqlen=11", run="c"))["reused_stages"] == [
-        "sparse"
-    ]
+    assert ok(command(*words, "keep=none", "eval.seqlen=12", run="c"))["reused_stages"] == []
+    assert (looked.walks, looked.texts) == ([8, 8, 8], 3)
     again = command(*words, "eval.seqlen=12", "rerun=true", run="b")
-    assert looked.walks == [8, 8, 8]
+    assert looked.walks == [8, 8, 8, 8]
     assert ok(again)["masks"] == kept.result["masks"]
     refused = command(*words, "keep=all")
     assert refused.code == 2
