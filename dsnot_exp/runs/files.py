@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, int]:
 def kept(folder: Path, result: dict[str, Any]) -> Path | None:
     """The folder of the sparse model that a run's result names; None if it is not there."""
     masks = result.get("masks")
-    place = masks.get("path") if isinstance(masks, dict) else None
+    place = masks.get("folder") if isinstance(masks, dict) else None
     if not isinstance(place, str):
         return None
     found = (folder / Path(place).expanduser()).resolve()

@@ -248,7 +248,7 @@ def test_sparse_models_and_measurements_go_only_if_asked(outputs: Path, runs: Ru
         make(outputs / "sparse" / name, "sparse.json", "masks/00000.safetensors")
     path = outputs / "run-00" / "result.json"
     path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"masks": {"path": "../sparse/used"}})
+        json.dumps(json.loads(path.read_text()) | {"masks": {"folder": "../sparse/used"}})
     )
     for name, code in (("a", code_fingerprint()), ("b", "old")):
         text = json.dumps({"key": {"code": code}, "value": 1.0})

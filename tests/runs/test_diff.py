@@ -24,7 +24,7 @@ def pair(command: Command, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def kept(folder: Path) -> Path:
-    return folder / json.loads((folder / "result.json").read_text())["masks"]["path"]
+    return folder / json.loads((folder / "result.json").read_text())["masks"]["folder"]
 
 
 def test_masks_are_compared_by_layer(pair: tuple[Path, Path], runs: Runs) -> None:
@@ -55,12 +55,12 @@ def test_damaged_and_exchanged_masks_are_not_compared(pair: tuple[Path, Path], r
     a, b = (kept(folder) for folder in pair)
     path = pair[0] / "result.json"
     content = json.loads(path.read_text())
-    content["masks"]["path"] = str(b.resolve())
+    content["masks"]["folder"] = str(b.resolve())
     path.write_text(json.dumps(content))
     found = json.loads(runs("diff", *pair, "--json").out)["masks"]
     assert "holds the masks of a later run" in found["why"]
     assert found["layers"] == []
-    content["masks"]["path"] = str(a.resolve())
+    content["masks"]["folder"] = str(a.resolve())
     path.write_text(json.dumps(content))
     file = next((a / "masks").iterdir())
     file.write_bytes(file.read_bytes()[:-1] + b"\x55")
