@@ -19,7 +19,7 @@ from dsnot_exp.run.lock import NAME as LOCK
 FINISHED, INCOMPLETE, RUNNING = "finished", "incomplete", "running"
 FAILED, REFUSED, UNFINISHED, UNREADABLE = "failed", "refused", "unfinished", "unreadable"
 STATES = (FINISHED, INCOMPLETE, RUNNING, FAILED, REFUSED, UNFINISHED, UNREADABLE)
-WITHIN = {STATE, MODEL, "wandb", "report"}  # folders in which no run is looked for
+WITHIN = {STATE, MODEL, "wandb", "tensorboard", "report"}  # folders in which no run is looked for
 ATTEMPT = re.compile(r"^[\d-]+ [\d:,]+ \w+ [\w.]+: (command|the run failed): ", re.M)
 CONFIGURATION = re.compile(r"^[\d-]+ [\d:,]+ INFO [\w.]+: configuration: (\{.*\})$", re.M)
 RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ [A-Z]+ ", re.M)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dsnot_exp.launch.leftovers import SWEEP
 from dsnot_exp.results.file import LOG, NAME, NOTE, STATE
+from dsnot_exp.results.tracking.csv_file import NAME as PROGRESS
 from dsnot_exp.run.in_use import is_taken
 from dsnot_exp.run.lock import NAME as LOCK
 from dsnot_exp.runs.busy import busy_folders
@@ -27,9 +28,15 @@ from dsnot_exp.runs.find import (
 )  # fmt: skip
 from dsnot_exp.runs.items import STARTING, TRASH, Item, Plan
 
-# As tempfile names what is written and then renamed: a file, a saved model, a kept sparse model.
-TEMPORARY = re.compile(r"\.(model|.+\.(json|safetensors|png|md|new))[.-][a-z0-9_]{8}")
-OURS = re.compile(rf"dsnot_exp(\.rank\d+)?\.log|{re.escape(LOCK)}|{NOTE}|{STATE}|wandb|errors\.png")
+# As tempfile names what is written and then renamed: a file, a saved model, a kept sparse model, or
+# an export, which has the start of the run's hash.
+TEMPORARY = re.compile(
+    r"\.(model|.+\.(json|safetensors|png|md|new)|.+\.[0-9a-f]{8})[.-][a-z0-9_]{8}"
+)
+OURS = re.compile(
+    rf"dsnot_exp(\.rank\d+)?\.log|{re.escape(LOCK)}|{NOTE}|{STATE}|errors\.png|wandb|tensorboard"
+    rf"|{PROGRESS}"
+)
 WRITING = 3600  # seconds: a temporary file as old as this is not being written
 
 

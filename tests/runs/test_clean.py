@@ -42,7 +42,7 @@ def tree(folder: Path) -> dict[str, str]:
 def outputs(tmp_path: Path) -> Path:
     """Two finished runs, and one of every kind of leftover."""
     root = fill(tmp_path / "outputs", result(perplexity=12.5), result(perplexity=9.75))
-    make(root / "failed", "dsnot_exp.log", "error.txt", ".lock")
+    make(root / "failed", "dsnot_exp.log", "error.txt", ".lock", "progress.csv", "wandb/run")
     make(root / "refused-1", "error.txt")
     make(root / "killed", "dsnot_exp.log", ".lock")
     make(root / "resumable", "dsnot_exp.log", "state/account.json", "state/refined/0.safetensors")
@@ -148,8 +148,8 @@ def test_a_folder_without_a_run_goes(tmp_path: Path, runs: Runs) -> None:
 
 
 def test_only_names_of_ours_are_temporary(tmp_path: Path, runs: Runs) -> None:
-    stay = {".editor.settings", ".result.json", ".name-examples", ".sparse.old"}
-    go = {".result.json.ab12cd_9", ".model.ab12cd_9", ".0f-1a.new-ab12cd_9"}
+    stay = {".editor.settings", ".result.json", ".name-examples", ".x.73a59ff0.old"}
+    go = {".result.json.ab12cd_9", ".model.ab12cd_9", ".0f-1a.new-ab12cd_9", ".x.73a59ff0.ab12cd_9"}
     fill(tmp_path, result())
     make(tmp_path / "run-00", *stay, *go)
     make(tmp_path, *stay, *go)
