@@ -21,6 +21,7 @@ ARGUMENTS = {
     "calib.dataset": "calibration",
     "calib.target.alpha": "target[0]",
     "calib.target.beta": "target[1]",
+    "eval.blocks": "blocks",
     "eval.num_fewshot": "num_fewshot",
     "eval.perplexity": "perplexity",
     "model.path": "model",

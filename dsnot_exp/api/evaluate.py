@@ -11,6 +11,7 @@ from torch import nn
 
 from dsnot_exp.api.arguments import ArgumentError, config_of, named_arguments, names, switch
 from dsnot_exp.api.data import data_set
+from dsnot_exp.api.evaluation import Evaluation
 from dsnot_exp.api.fit import refuse_other_objects, refuse_weights
 from dsnot_exp.api.inputs import phase_of, source_of, texts_of, warn
 from dsnot_exp.api.undisturbed import undisturbed
@@ -31,34 +32,6 @@ STAGE = "model"  # the only one
 DENSE = {group: {"name": "none"} for group in ("prune", "refine", "reconstruct")}
 
 
-class Evaluation(dict[str, Any]):
-    """{"perplexity": {data set: value}, "zero_shot": {task: {acc, acc_stderr, ...}}}, the values as
-    in result.json.
-
-    failed: task -> error, for tasks that failed; the others were measured
-    data: where the texts are from, with hashes, as in result.json
-    warnings: what the user must know of the numbers, one sentence each
-    """
-
-    def __init__(
-        self,
-        found: Mapping[str, Any],
-        failed: dict[str, str],
-        data: dict[str, Any],
-        warnings: list[str],
-    ) -> None:
-        super().__init__(found)
-        self.failed, self.data, self.warnings = failed, data, warnings
-
-    @property
-    def perplexity(self) -> dict[str, float]:
-        return dict(self["perplexity"])
-
-    @property
-    def zero_shot(self) -> dict[str, dict[str, Any]]:
-        return dict(self["zero_shot"])
-
-
 def evaluate(
     model: Any,
     tokenizer: Any = None,
@@ -66,6 +39,7 @@ def evaluate(
     perplexity: str | Sequence[str] | Mapping[str, Any] = (),
     tasks: str | Sequence[str] = (),
     seqlen: int | None = None,
+    blocks: int | None = None,
     limit: int | None = None,
     num_fewshot: int | None = None,
     batch_size: int | None = None,
@@ -83,6 +57,7 @@ def evaluate(
     tasks: names of lm-eval tasks
     seqlen: tokens per sequence; None: 2048, or as many as the model has positions; of token ids
         alone the length of their rows
+    blocks: sequences per text, the first ones; None: all
     limit: items per task; None: all
     num_fewshot: examples before an item; None: the task's default, mostly 0
     batch_size: per forward; None: sequences of about 4096 tokens, 64 items
@@ -109,6 +84,7 @@ def evaluate(
             "eval.perplexity": list(datasets.values()),
             "eval.tasks": asked,
             "eval.seqlen": _row_length(datasets, given) if seqlen is None else seqlen,
+            "eval.blocks": blocks,
             "eval.limit": limit,
             "eval.num_fewshot": num_fewshot,
             "eval.batch_size": batch_size,

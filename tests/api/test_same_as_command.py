@@ -138,6 +138,7 @@ def test_texts_are_read_as_files_are(command: Command, tmp_path: Path, texts: li
         )
         measured = done.result["metrics"]["perplexity"][str(file)]["refined"]
         assert found.perplexity == {"mine": measured, "file": measured}
+        assert found.data["mine"]["tokens_sha256"] == found.data["file"]["tokens_sha256"]
 
 
 def test_tinyworld_with_its_text_and_tasks(command: Command) -> None:
@@ -161,3 +162,18 @@ def test_tinyworld_with_its_text_and_tasks(command: Command) -> None:
             continue
         for name, stages in by_name.items():
             assert {s: measured[s][group][name] for s in stages} == stages
+
+
+def test_the_first_sequences_of_a_text_as_on_the_command_line(
+    command: Command, tmp_path: Path
+) -> None:
+    done = command(*toy_arguments(tmp_path), "prune=none", "eval.blocks=3")
+    assert done.code == 0, done.err
+    dataset = f"{tmp_path}/test.safetensors"
+    with pytest.warns(UserWarning, match=r"blocks=3") as warned:
+        found = dsnot_exp.evaluate(
+            loaded(tmp_path / "toy"), perplexity=dataset, seqlen=24, blocks=3, progress=False
+        )
+    assert found.perplexity[dataset] == done.result["metrics"]["perplexity"][dataset]["refined"]
+    assert not any("eval." in str(one.message) for one in warned)
+    assert found.data[dataset]["sequences"] == 3
