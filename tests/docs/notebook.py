@@ -5,6 +5,7 @@ python -m tests.docs.notebook      runs it and writes its outputs into the file
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def outputs(cell: Any) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         notebook = executed(Path(folder))
     for cell in notebook.cells:
