@@ -15,6 +15,7 @@ from dsnot_exp.run.settle import plugin_files
 from dsnot_exp.utils.errors import RequestError
 
 KEY = "plugins"
+stored: list[str] = []  # the files whose methods Hydra knows
 
 
 def use_typed(words: Words) -> None:
@@ -42,4 +43,6 @@ def use_composed(given: Any) -> None:
 def use(files: list[str]) -> None:
     """Add the methods of these files to the choices."""
     registry.use_files(files, anew=True)
-    register_methods()
+    if files or stored:
+        register_methods()
+    stored[:] = files
