@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from dsnot_exp.models.placement import Placed
@@ -18,7 +19,11 @@ from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.utils.files import write_atomically, writing_state
 
-KEPT = (".json", ".safetensors")  # what a folder needs to be loaded; the tokenizer is saved apart
+KEPT = (".json", ".safetensors", ".py")  # what loading needs; the tokenizer is saved apart
+    ".json",
+    ".safetensors",
+    ".py",
+)  # what a folder needs to be loaded; the tokenizer is saved apart
 
 
 def save_model(
@@ -83,5 +88,7 @@ def complete_folder(model: Streamed, folder: Path) -> None:
         write_atomically(folder / SAFE_WEIGHTS_INDEX_NAME, json.dumps(index, indent=1).encode())
         model.model.config.architectures = [type(model.model).__name__]
         model.model.config.save_pretrained(folder)
+        if model.model._auto_class is not None:  # a model that comes with its own code
+            custom_object_save(model.model, folder, config=model.model.config)
         if model.model.generation_config is not None:
             model.model.generation_config.save_pretrained(folder)

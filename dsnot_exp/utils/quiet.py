@@ -30,7 +30,8 @@ def quiet_command() -> None:
     to stderr."""
     quiet_libraries()
     logging.getLogger().addHandler(logging.NullHandler())
-    logging.getLogger("dsnot_exp").addHandler(logging.StreamHandler())
+    assert logging.lastResort is not None
+    logging.getLogger("dsnot_exp").addHandler(logging.lastResort)
 
 
 @contextmanager
