@@ -34,7 +34,7 @@ def quality_cost(rankings: Sequence[Ranking]) -> Drawn:
     names = sorted(names[: MOST["points"]], key=lambda name: (name.split(",")[0], name))
     columns = min(MOST["columns"], len(panels))
     rows = -(-len(panels) // columns)
-    height = 2.5 * rows + 0.5 + 0.2 * -(-len(names) // 2)
+    height = 2.5 * rows + 0.4
     times = [seconds for _, points in panels for _, seconds, _ in points]
     figure, axes = canvas(rows, columns, 2.4 * columns + (2.4 if columns == 1 else 0.4), height)
     for axis, (ranking, points) in zip(axes.flat, panels, strict=False):

@@ -32,7 +32,7 @@ def multiples(runs: Sequence[Run], kind: str) -> Drawn:
     columns = min(COLUMNS, len(kinds))
     rows = -(-len(kinds) // columns)
     width = 1.85 * columns + (2.4 if columns == 1 else 0.3)
-    figure, axes = canvas(rows, columns, width, 1.55 * rows + 0.6 + 0.2 * len(shown))
+    figure, axes = canvas(rows, columns, width, 1.55 * rows + 0.5)
     labels = short(kinds)
     several = len({of_model(run.options) for run, *_ in shown}) > 1
     for axis, name in zip(axes.flat, kinds, strict=False):

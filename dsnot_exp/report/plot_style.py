@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ STYLE = {
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c6d31",
 )  # fmt: skip
+KEY, LETTER, LINE = 0.55, 0.075, 0.2  # of a legend, in inches: a key, a letter, a line's height
 Drawn = tuple[str, str, Canvas] | None  # name, caption, figure
 
 
@@ -49,12 +51,19 @@ def canvas(
 
 
 def legend(figure: Canvas, axes: Any, columns: int, more: Sequence[Any] = ()) -> None:
-    """One legend below all panels, for what is drawn in any of them and for `more`."""
+    """One legend below all panels, for what is drawn in any of them and for `more`. The figure
+    grows by its height. columns: at most; as many as fit beside each other"""
     found = [axis.get_legend_handles_labels() for axis in axes.flat if axis.get_visible()]
     handles = {label: h for pair in found for h, label in zip(*pair, strict=True)}
     handles |= {handle.get_label(): handle for handle in more}
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=columns)
+        room = figure.get_figwidth()
+        labels = [textwrap.fill(str(name), int((room - KEY) / LETTER)) for name in handles]
+        widest = KEY + LETTER * max(map(len, labels))
+        columns = max(1, min(columns, int(room / widest)))
+        lines = -(-sum(label.count("\n") + 1 for label in labels) // columns)
+        figure.set_figheight(figure.get_figheight() + LINE * lines)
+        figure.legend(handles.values(), labels, loc="outside lower left", ncols=columns)
 
 
 def logarithmic(axis: Any, values: Sequence[float], of: str = "y", ticks: int = 8) -> None:

@@ -36,7 +36,7 @@ def sparsity(runs: Sequence[Run]) -> Drawn:
     patterns = patterns_of(shown, rows)
     columns = min(2, len(shown))
     lines = -(-len(shown) // columns)
-    height = 2.6 * lines + 0.5 + 0.2 * -(-(len(rows) + len(patterns) + 1) // 2)
+    height = 2.6 * lines + 0.4
     figure, axes = canvas(lines, columns, 3.4 * columns + (1.2 if columns == 1 else 0), height)
     for axis, panel in zip(axes.flat, shown, strict=False):
         _draw(axis, panel, styles, patterns)

@@ -29,8 +29,7 @@ def zero_shot(runs: Sequence[Run]) -> Drawn:
     shown = panels[: MOST["panels"]]
     every = list(dict.fromkeys(row for grid, _, _ in shown for row in grid.rows))
     rows = every[: MOST["bars"]]
-    height = 2.0 * len(shown) + 0.5 + 0.2 * -(-(len(rows) + 1) // 2)
-    figure, axes = canvas(len(shown), 1, 7.0, height)
+    figure, axes = canvas(len(shown), 1, 7.0, 2.0 * len(shown) + 0.3)
     for axis, panel in zip(axes.flat, shown, strict=True):
         _draw(axis, panel, rows)
     legend(figure, axes, 3)

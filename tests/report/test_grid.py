@@ -105,6 +105,14 @@ def test_two_files_of_one_name_are_two_rows(tmp_path: Path) -> None:
     assert [cell.n for cell in grid.cells.values()] == [1, 1]
 
 
+def test_a_mask_without_calibration_stands_among_the_others(tmp_path: Path) -> None:
+    runs = [ran("magnitude", 20.0), ran("wanda", 10.0), ran("wanda", 12.0, seed=1)]
+    for run in runs[1:]:
+        run["data"] = {"calibration": {"tokens_sha256": f"of {run['config']['seed']}"}}
+    (grid,) = made(tmp_path, *runs)
+    assert [row.name for row in grid.rows] == ["magnitude", "wanda"]
+
+
 def test_an_option_that_differs_between_models_only_makes_none(tmp_path: Path) -> None:
     runs = [
         ran("wanda+dsnot", 10.0, **{"refine.max_cycles": cycles, "model.path": path})

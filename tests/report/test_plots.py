@@ -144,3 +144,17 @@ def test_tables_of_cost_leave_a_reused_sparse_model_out(tmp_path: Path) -> None:
     assert found.notes == [
         "1 run took the sparse model from an earlier run: its time and memory are left out."
     ]
+
+
+def test_a_long_legend_is_inside_its_figure(tmp_path: Path) -> None:
+    data = "a-calibration-text-with-a-name-that-is-rather-long.txt"
+    runs = [ran("wanda+dsnot", 9.0 + s, s, **{"calib.dataset": text, "refine.max_cycles": 5})
+            for s in (0.5, 0.7) for text in (f"/x/{data}", f"/x/another-{data}")]  # fmt: skip
+    drawn = sparsity(read(tmp_path, *runs))
+    assert drawn is not None
+    figure = drawn[2]
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert box.y1 <= figure.axes[0].get_tightbbox().y0

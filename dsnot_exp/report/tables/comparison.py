@@ -57,7 +57,8 @@ def _same_calibration(setting: Setting, runs: list[Run]) -> list[tuple[Setting, 
     contents: dict[str, set[str]] = {}
     for run in runs:
         content = _sha(run, "calibration")
-        contents.setdefault(str(run.options.get("seed")), set()).add(content)
+        if content:  # magnitude alone is not calibrated
+            contents.setdefault(str(run.options.get("seed")), set()).add(content)
     if all(len(found) == 1 for found in contents.values()):
         return [(setting, runs)]
     split: dict[str, list[Run]] = {}
