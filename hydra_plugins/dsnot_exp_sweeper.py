@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
-from dsnot_exp.launch.grids import jobs_of
+from dsnot_exp.launch.grids import words_of
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's basic sweeper with `grids`; without them it does the same as the basic one."""
+    """Hydra's basic sweeper with `grids`. It starts what the callback `Sweep` has planned: each run
+    once, and none that is refused."""
 
     def __init__(
         self,
@@ -26,9 +27,12 @@ class GridSweeper(BasicSweeper):
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """Batches of jobs; a job is a list of words."""
-        if not self.grids:
-            return BasicSweeper.split_arguments(overrides, max_batch_size)
+        from dsnot_exp.launch.sweep import Sweep  # it loads the plug-ins
+
         assert self.config is not None
         assert self.hydra_context is not None
-        jobs = [words for words, _ in jobs_of(self.config, self.hydra_context.config_loader)]
-        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+        if Sweep.plan is not None:
+            jobs = [job.words for job in Sweep.plan.to_start]
+        else:  # one of them does not compose; Hydra says why when it checks them
+            jobs = words_of(self.config, self.hydra_context.config_loader)
+        return list(self.split_overrides_to_chunks(jobs, max_batch_size)) if jobs else []

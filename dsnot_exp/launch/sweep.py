@@ -10,30 +10,33 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from dsnot_exp.config import Config
 from dsnot_exp.launch import leftovers
+from dsnot_exp.launch.announcement import announcement
+from dsnot_exp.launch.estimate import time_left
 from dsnot_exp.launch.failure import INTERRUPTED, report
-from dsnot_exp.launch.jobs import Job, planned
+from dsnot_exp.launch.jobs import Job, Planned, planned
 from dsnot_exp.launch.plugin_words import use_composed
-from dsnot_exp.models import smollm2_folder
 from dsnot_exp.results.file import recorded_error
 from dsnot_exp.run.in_use import using_folder
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import JOBS, say
 from dsnot_exp.utils.errors import RequestError
-from dsnot_exp.utils.torchrun import world_size
-
-NAMES_SHOWN = 12
+from dsnot_exp.utils.torchrun import rank, world_size
 
 
 class Sweep(Callback):
-    """Hydra callback, called before the first job. `jobs`: the jobs of the current sweep."""
+    """Hydra callback, called before the first job and, without a launcher, after each job.
 
-    jobs: ClassVar[list[Job]] = []
+    plan: what the current sweep does; None without one, or if Hydra refuses it
+    used: its folder, marked as in use
+    """
+
+    plan: ClassVar[Planned | None] = None
     used: ClassVar[ExitStack] = ExitStack()
 
     @classmethod
@@ -48,55 +51,37 @@ class Sweep(Callback):
             leftovers.expect(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        first = not Sweep.jobs
+        first, Sweep.plan = Sweep.plan is None, None
         if first:
             leftovers.expect_sweep(Path(config.hydra.sweep.dir))
             Sweep.use(Path(config.hydra.sweep.dir))
             use_composed(config.plugins)
         try:
-            Sweep.jobs = planned(config)
+            Sweep.plan = planned(config)
         except HydraException:  # Hydra composes the jobs again and reports it
             return
-        os.environ[JOBS] = str(len(Sweep.jobs))  # launchers pass it on to their processes
+        os.environ[JOBS] = str(len(Sweep.plan.to_start))  # launchers pass it to their processes
         if first:
-            for line in announcement(Sweep.jobs, config):
+            for line in announcement(Sweep.plan, config):
                 say(line)
+            refuse_invalid(Sweep.plan.jobs)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """After a job in this process: how long the others will take."""
+        if Sweep.plan is None:
+            return
+        following = Sweep.plan.to_start[config.hydra.job.num + 1 :]
+        line = time_left(following, Sweep.plan.jobs)
+        if line is not None:
+            say(f"sweep     {line}")
 
 
-def announcement(jobs: list[Job], config: DictConfig) -> list[str]:
-    """Lines with the number of runs, the finished ones, and the models that the others need."""
-    done = [job for job in jobs if job.done]
-    count = f"{len(jobs)} run{'s' if len(jobs) != 1 else ''}"
-    left = len(jobs) - len(done)
-    lines = [f"sweep {config.sweep}: {count}, {len(done)} finished, {left} to run"]
-    lines += [f"  finished  {_some([job.folder.name for job in done])}"] if done else []
-    needed = [job.config for job in jobs if job.config is not None and not job.done]
-    models = Counter(f"{one.model.path or one.model.name} ({_where(one)})" for one in needed)
-    lines += [f"  needs     {_some(list(models))}"] if models else []
-    return lines
-
-
-def _where(config: Config) -> str:
-    path, revision = config.model.path, config.model.revision
-    if smollm2_folder.is_it(config.model):
-        return "in the cache" if smollm2_folder.is_made() else f"absent: type {smollm2_folder.MAKE}"
-    if path is None:
-        return "bundled"
-    place = Path(path).expanduser()
-    if place.exists():
-        return "folder" if place.is_dir() else "file"
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        known = isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
-    except ValueError:  # not a hub id
-        return "not found"
-    return "in the cache" if known else "to be downloaded"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+def refuse_invalid(jobs: list[Job]) -> None:
+    """Report the jobs that are refused for their options, before the first run. They do not
+    start."""
+    refusals = dict.fromkeys(job.refusal for job in jobs if job.invalid)
+    for line in refusals if rank() == 0 else ():
+        print(f"dsnot_exp: {line}", file=sys.stderr, flush=True)
 
 
 def complete(code: int, rerun: Callable[[], int]) -> int:
@@ -105,7 +90,7 @@ def complete(code: int, rerun: Callable[[], int]) -> int:
 
     rerun: runs the sweep again
     """
-    if not Sweep.jobs:
+    if Sweep.plan is None:
         return code
     single = world_size() == 1  # under torchrun the processes could disagree on what to rerun
     try:
@@ -114,15 +99,16 @@ def complete(code: int, rerun: Callable[[], int]) -> int:
             code = rerun()
     except KeyboardInterrupt as error:
         code = report(error)
-    for line in summary(Sweep.jobs):
+    jobs = Sweep.plan.jobs
+    for line in summary(jobs):
         say(line)
-    left = [job for job in Sweep.jobs if not job.done]
+    left = [job for job in jobs if not job.done]
     refused = [job for job in left if job.refused is not None]
     for job in refused:
         if leftovers.only_note(job.folder):
             leftovers.remove_run(job.folder)
-    all_refused = len(refused) == len(Sweep.jobs)
-    Sweep.jobs = []
+    all_refused = len(refused) == len(jobs)
+    Sweep.plan = None
     Sweep.used.close()
     os.environ.pop(JOBS, None)
     return code or (RequestError.exit_code if all_refused else int(bool(left)))
@@ -131,7 +117,7 @@ def complete(code: int, rerun: Callable[[], int]) -> int:
 def running_elsewhere() -> list[Job]:
     """Unfinished jobs that another process is running."""
     found = []
-    for job in Sweep.jobs:
+    for job in Sweep.plan.jobs if Sweep.plan is not None else ():
         if job.identity is not None and not job.done:
             with lock_folder(job.folder, wait=False) as ours:
                 found += [] if ours else [job]
@@ -151,7 +137,8 @@ def summary(jobs: list[Job]) -> list[str]:
     failed = [job for job in jobs if not job.done]
     root = jobs[0].folder.parent
     lines = [f"sweep     {len(jobs) - len(failed)} of {len(jobs)} runs finished in {root}"]
-    lines += [f"refused   {job.refused}" for job in failed if job.refused is not None]
+    refusals = Counter(job.refused for job in failed if job.refused is not None)
+    lines += [f"refused   {why}" + (f" ({n} runs)" if n > 1 else "") for why, n in refusals.items()]
     begun = [job for job in failed if job.refused is None]
     lines += [f"failed    {job.folder}: {recorded_error(job.folder)}" for job in begun]
     lines += ["run the same command to retry the failed runs"] if begun else []

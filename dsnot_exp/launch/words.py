@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from dsnot_exp import __version__
+from dsnot_exp.methods import registry
 from dsnot_exp.utils.errors import RequestError, first_line
 
 VERSION = f"dsnot_exp {__version__}"
@@ -64,9 +65,20 @@ class Words:
         options = self.options
         last = {word.partition("=")[0]: index for index, word in enumerate(options)}
         kept = [o for index, o in enumerate(options) if last[o.partition("=")[0]] == index]
+        kept = [_as_list(word) for word in kept] if self.sweeps and self.starts else kept
         found = [(n, v) for n, v in vars(self.flags).items() if n != "overrides" and v]
         named = [(f"--{name.replace('_', '-')}", value) for name, value in found]
         return [*(n if value is True else f"{n}={value}" for n, value in named), *kept]
+
+
+def _as_list(word: str) -> str:
+    """A single value of a method's option as a list of one. Hydra would set a single value on the
+    default method before it looks at the methods that are swept: with prune=sparsegpt,alps
+    prune.damping=0.1 it would say that Wanda has no such option."""
+    key, _, value = word.partition("=")
+    group, _, option = key.partition(".")
+    single = option and group in registry.OURS and not _parse_option(word).is_sweep_override()
+    return f"{key}=choice({value})" if single else word
 
 
 def _parse_option(word: str) -> Override:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support.command import Command, toy_arguments
 from tests.support.waiting import BOUND
 
 FILE = "my_methods.py"  # a plug-in
+PLUGIN = (f"plugins={FILE}", "prune=powered")
 
 
 def needs(launcher: str) -> pytest.MarkDecorator:
@@ -53,11 +55,20 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def compare(
-    command: Command, folder: Path, launcher: str, sparsity: str, *options: str, **own: str
+    command: Command,
+    folder: Path,
+    launcher: str,
+    sparsity: str,
+    *options: str,
+    lists: Sequence[str] = (),
+    runs: int | None = None,
+    **own: str,
 ) -> int:
-    """The jobs of `sparsity`, of which 1.5 is refused; returns the threads that the others had."""
-    (folder / FILE).write_text(examples()[FILE])  # the launcher's processes have to read it, too
-    words = [*toy_arguments(folder), sparsity, f"plugins={FILE}", "prune=powered"]
+    """The jobs of `sparsity`, of which 1.5 is refused, and of further `lists`; returns the threads
+    that the others had. Without lists the method is a plug-in's, which the launcher's processes have
+    to read, too. runs: how many there are, if there are lists"""
+    (folder / FILE).write_text(examples()[FILE])
+    words = [*toy_arguments(folder), sparsity, *(lists or PLUGIN)]
     assert command("-m", *words, "sweep=basic", run="").code == 1
     running = start(folder, *words, "sweep=other", f"hydra/launcher={launcher}", *options, **own)
     out, err = running.communicate(timeout=BOUND)
@@ -65,10 +76,10 @@ def compare(
     assert "sparsity=1.5: expected a fraction" in out, out + err
     assert "UserWarning" not in err
     expected, found = results(folder / "outputs/basic"), results(folder / "outputs/other")
-    assert len(expected) == sparsity.count(",")
+    assert len(expected) == (sparsity.count(",") if runs is None else runs)
     assert sorted(found) == sorted(expected)
     for name, result in found.items():
-        assert result["plugins"]["prune=powered"]["file"] == FILE
+        assert lists or result["plugins"]["prune=powered"]["file"] == FILE
         for key in ("masks_sha256", "config_hash", "metrics"):
             assert result[key] == expected[name][key]
     (threads,) = {result["environment"]["threads"] for result in found.values()}

@@ -36,7 +36,7 @@ def composed(*words: str, **params: str) -> Iterator[DictConfig]:
 
 def jobs(*words: str, **params: str) -> list[Job]:
     with composed(*words, **params) as config:
-        return planned(config)
+        return planned(config).jobs
 
 
 def grids(*texts: str) -> str:

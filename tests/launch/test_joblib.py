@@ -15,7 +15,8 @@ from tests.support.waiting import BOUND, until
 @needs("joblib")
 def test_joblib(command: Command, tmp_path: Path) -> None:
     words = ["sparsity=0.5,0.6,1.5", "hydra.launcher.n_jobs=2"]
-    threads = compare(command, tmp_path, "joblib", *words, OMP_NUM_THREADS="")
+    lists = ["prune=none,magnitude", "refine=none,dsnot", "refine.max_cycles=3,4"]
+    threads = compare(command, tmp_path, "joblib", *words, lists=lists, runs=7, OMP_NUM_THREADS="")
     assert threads == max(1, machine.cores() // 2)
 
 

@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from dsnot_exp.config import register_schema
-from dsnot_exp.launch.sweep import planned
+from dsnot_exp.launch.jobs import planned
 from dsnot_exp.run.fingerprint import run_id
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import say
@@ -79,7 +79,7 @@ def test_every_study_composes_into_different_runs(study: str) -> None:
         config = compose("config", words, return_hydra_config=True)
         config.hydra.overrides.task = words
         config.hydra.job.config_name = "config"
-        jobs = planned(config)
+        jobs = planned(config).jobs
     assert [job.refusal for job in jobs if job.refusal] == []
     assert len({job.folder for job in jobs}) == len(jobs) == RUNS.get(study, len(jobs))
     assert {job.config.sweep for job in jobs if job.config} == {study}
