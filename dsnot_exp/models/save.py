@@ -20,10 +20,6 @@ from dsnot_exp.utils.errors import RunError
 from dsnot_exp.utils.files import write_atomically, writing_state
 
 KEPT = (".json", ".safetensors", ".py")  # what loading needs; the tokenizer is saved apart
-    ".json",
-    ".safetensors",
-    ".py",
-)  # what a folder needs to be loaded; the tokenizer is saved apart
 
 
 def save_model(

@@ -65,8 +65,8 @@ def compare(
     **own: str,
 ) -> int:
     """The jobs of `sparsity`, of which 1.5 is refused, and of further `lists`; returns the threads
-    that the others had. Without lists the method is a plug-in's, which the launcher's processes have
-    to read, too. runs: how many there are, if there are lists"""
+    that the others had. Without lists the method is a plug-in's, which the launcher's processes
+    have to read, too. runs: how many there are, if there are lists"""
     (folder / FILE).write_text(examples()[FILE])
     words = [*toy_arguments(folder), sparsity, *(lists or PLUGIN)]
     assert command("-m", *words, "sweep=basic", run="").code == 1
