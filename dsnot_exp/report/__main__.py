@@ -19,6 +19,7 @@ from dsnot_exp.report.output.write import write
 from dsnot_exp.report.runs import load
 from dsnot_exp.results.file import NAME
 from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.output import open_missing_streams, steady_output
 
 MOST_NAMED = 6
 BASELINE = (
@@ -31,7 +32,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder of runs")
     parser.add_argument("--baseline", metavar="NAME", help=BASELINE)
     parser.add_argument("--delta", action="store_true", help="show the difference from dense")
-    arguments = parser.parse_args()
+    open_missing_streams()
+    with steady_output():
+        code = report(parser.parse_args())
+    sys.exit(code)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Print and write the report; returns the exit code."""
     given = arguments.folder
     folder = given.parent if given.name == NAME and given.is_file() else given
     runs, broken = load(folder) if folder.is_dir() else ([], [])
@@ -39,21 +47,21 @@ def main() -> None:
         print(line, file=sys.stderr)
     if not runs:
         print(f"dsnot_exp: {folder}: {_nothing(folder, broken)}", file=sys.stderr)
-        sys.exit(1 if broken else 2)
+        return 1 if broken else 2
     name = folder.resolve().name
     try:
         content = build(runs, name, arguments.baseline, arguments.delta)
         text, files = write(folder / "report", name, runs, content, broken)
     except RequestError as error:
         print(f"dsnot_exp: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except OSError as error:
         reason = f"{error.filename}: cannot be written ({error.strerror})"
         print(f"dsnot_exp: {reason}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     print(text)
     print(f"\n{folder / 'report'}: {', '.join(files)}")
-    sys.exit(1 if broken else 0)
+    return 1 if broken else 0
 
 
 def _nothing(folder: Path, broken: list[str]) -> str:

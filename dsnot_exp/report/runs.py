@@ -56,6 +56,13 @@ class Run:
         return int(asked) if asked else None
 
     @property
+    def measured_on(self) -> str:
+        """The sequences of the perplexities: their tokens, and how many where there are more."""
+        words = f"{self.seqlen} tokens per sequence" if self.seqlen else ""
+        blocks = number(self.options.get("eval.blocks"))
+        return words + (f", the first {blocks} sequences of each text" if blocks else "")
+
+    @property
     def incomplete(self) -> bool:
         return self.result.get("status", "finished") != "finished"
 

@@ -49,8 +49,9 @@ def warnings(runs: Sequence[Run], broken: Sequence[str]) -> list[str]:
     resumed = sum(bool(number(run.result.get("resumed"))) for run in runs)
     if resumed:
         found.append(f"{_runs(resumed)} resumed after a stop: the times add up all processes.")
-    found += [f"{run.path.parent.name}: {line}." for run, line in _told(runs)[:MOST_TOLD]]
-    if (more := len(_told(runs)) - MOST_TOLD) > 0:
+    told = _told(runs)
+    found += [f"{who}: {line}." for line, who in list(told.items())[:MOST_TOLD]]
+    if (more := len(told) - MOST_TOLD) > 0:
         found.append(f"{more} more warnings are in the result files.")
     if broken:
         count_ = f"{len(broken)} result file" + ("s" if len(broken) > 1 else "")
@@ -60,14 +61,15 @@ def warnings(runs: Sequence[Run], broken: Sequence[str]) -> list[str]:
     return found
 
 
-def _told(runs: Sequence[Run]) -> list[tuple[Run, str]]:
-    """What the runs themselves warn of, such as a refined model that is worse than the pruned."""
-    return [
-        (run, str(line).rstrip("."))
-        for run in runs
-        if isinstance(lines := run.result.get("warnings"), list)
-        for line in lines
-    ]
+def _told(runs: Sequence[Run]) -> dict[str, str]:
+    """What the runs themselves warn of, such as a refined model that is worse than the pruned: by
+    the warning, the run or the number of runs that have it."""
+    said: dict[str, list[str]] = {}
+    for run in runs:
+        if isinstance(lines := run.result.get("warnings"), list):
+            for line in dict.fromkeys(str(line).rstrip(".") for line in lines):
+                said.setdefault(line, []).append(run.path.parent.name)
+    return {line: who[0] if len(who) == 1 else _runs(len(who)) for line, who in said.items()}
 
 
 def commands(runs: Sequence[Run]) -> list[str]:

@@ -41,10 +41,10 @@ def _of(runs: Sequence[Run], means: bool) -> Iterator[Table]:
 
 def _texts(runs: Sequence[Run]) -> str:
     names = dict.fromkeys(n for run in runs for n in run.result["metrics"]["perplexity"])
-    lengths = in_order([run.seqlen for run in runs if run.seqlen])
-    if not names or len(lengths) != 1:
+    measured = {run.measured_on for run in runs if run.seqlen}
+    if not names or len(measured) != 1:
         return "one row per run"
-    return f"one row per run; {', '.join(names)}, {lengths[0]} tokens per sequence"
+    return f"one row per run; {', '.join(names)}, {measured.pop()}"
 
 
 def varied(runs: Sequence[Run]) -> list[str]:

@@ -80,5 +80,5 @@ def _facts(entries: list[Entry]) -> list[str]:
         found.append(f"calibrated on {size[0]} sequences of {size[1]} tokens of {name}")
     length = dict(entries[0].measured).get("tokens", "None")
     if length != "None":
-        found.append(f"{length} tokens per sequence")
+        found.append(entries[0].run.measured_on)
     return found

@@ -66,9 +66,10 @@ def _caption(ranking: Ranking) -> str:
     size = f"{samples} x {length} tokens of " if samples and length else ""
     (data,) = of_texts([str(run.options.get("calib.dataset"))]).values()
     calibration = f"calibration {size}{data}"
-    blocks = f"{run.seqlen} tokens per sequence" if run.seqlen else ""
     model = of_model(run.options)
-    return "; ".join(filter(None, [model, calibration, blocks, "perplexity, lower is better"]))
+    return "; ".join(
+        filter(None, [model, calibration, run.measured_on, "perplexity, lower is better"])
+    )
 
 
 def _notes(ranking: Ranking) -> list[str]:
