@@ -68,14 +68,14 @@ def _export(given: argparse.Namespace) -> None:
     from dsnot_exp.export.export import export
     from dsnot_exp.utils.quiet import quiet_command
 
-    quiet_command()
-    if given.push is not None:
-        from dsnot_exp.export.push import check_repository, push
+    with quiet_command():
+        if given.push is not None:
+            from dsnot_exp.export.push import check_repository, push
 
-        check_repository(given.push, given.private)
-    export(found.folder, result, given.format, out.expanduser(), given.push)
-    if given.push is not None:
-        push(out.expanduser(), given.push, given.private)
+            check_repository(given.push, given.private)
+        export(found.folder, result, given.format, out.expanduser(), given.push)
+        if given.push is not None:
+            push(out.expanduser(), given.push, given.private)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def measured(found: Found) -> dict[str, Any]:
     from dsnot_exp.run.speed import measure_speed
     from dsnot_exp.utils.quiet import quiet_command
 
-    quiet_command()
-    speed, how = measure_speed(found.folder, found.run.result)
+    with quiet_command():
+        speed, how = measure_speed(found.folder, found.run.result)
     return asdict(speed) | {"same": speed.same, "how": how}
 
 

@@ -25,13 +25,24 @@ def quiet_libraries() -> None:
     hub_logging.set_verbosity_error()
 
 
-def quiet_command() -> None:
+@contextmanager
+def quiet_command() -> Iterator[None]:
     """`quiet_libraries` for a command that writes no log file: their warnings go nowhere, and ours
     to stderr."""
     quiet_libraries()
-    logging.getLogger().addHandler(logging.NullHandler())
-    assert logging.lastResort is not None
-    logging.getLogger("dsnot_exp").addHandler(logging.lastResort)
+    last = logging.lastResort
+    assert last is not None
+    handlers = [
+        (logging.getLogger(), logging.NullHandler()),
+        (logging.getLogger("dsnot_exp"), last),
+    ]
+    for logger, handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, handler in handlers:
+            logger.removeHandler(handler)
 
 
 @contextmanager
