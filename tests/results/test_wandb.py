@@ -98,6 +98,7 @@ def python(server: Server, *words: str, code: int = 0, **own: str) -> str:
     found = server.environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-m", *words],
+        cwd=own.get("HOME"),  # an agent writes into the current folder
         env=kept | found | own,
         capture_output=True,
         text=True,
