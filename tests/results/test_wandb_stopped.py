@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from dsnot_exp.results.tracking import wandb_run
 from tests.results.test_wandb import history, inspect, python
-from tests.support.command import toy_arguments
+from tests.support.command import Command, toy_arguments
 from tests.support.forks import Fork, Forks
 from tests.support.waiting import ROOT, halt_at, until
-from tests.support.wandb_server import Server, wandb_server
+from tests.support.wandb_server import KEY, Server, wandb_server
 
 SECOND = "state/refined/00001.json"  # of the second block; written while the third is solved
 HALTED, ALL = [0, 1, 2], [0, 1, 2, 3]
@@ -159,6 +161,28 @@ def test_a_run_without_a_server_goes_on_offline(forks: Forks, tmp_path: Path) ->
     line = re.search(r"wandb +offline; to upload: wandb sync (\S+)", fork.out)
     assert line
     assert blocks(history(Path(line[1]))) == ALL
+
+
+def test_a_server_that_does_not_answer_costs_a_short_wait(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_run, "ANSWER_S", 1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        own = {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
+        for name, value in (own | {"HOME": str(tmp_path)}).items():
+            monkeypatch.setenv(name, value)
+        done = command(*arguments(tmp_path, "online"))
+        import wandb
+
+        wandb.teardown()  # its process knows this address
+    assert done.code == 0, done.err
+    assert "wandb     goes on offline: " in done.out
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert blocks(history(folder)) == ALL
+    assert not [*(tmp_path / "run" / "wandb").glob("*/logs")]
 
 
 def test_one_process_of_a_group_is_tracked(forks: Forks, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from dsnot_exp.utils.console import say
 log = logging.getLogger(__name__)
 FLUSH_S = 1.0  # a killed run loses no more of its offline file; W&B's default is 15
 ROWS = "rows"  # a file in the folder of an offline run: how many it holds or follows
+ANSWER_S = 30.0  # for the server, at the start; the run goes on meanwhile
 UPLOAD_S = 120.0  # at the end of a run; what is not uploaded by then stays on disk
 
 
@@ -50,6 +51,7 @@ class WandbRun:
                 self.online = False
                 reason = (str(error).splitlines() or [repr(error)])[0]
                 say(f"wandb     goes on offline: {reason}")
+                self._forget()
         if self.run is None:
             uploaded = rows_uploaded(begun, len(earlier))
             self.run = self._begin("offline")
@@ -107,9 +109,18 @@ class WandbRun:
             dir=self.begun.folder,
             config=config,
             settings=wandb.Settings(
-                **QUIET, x_transaction_log_flush_interval=FLUSH_S, finish_timeout=UPLOAD_S
+                **QUIET,
+                init_timeout=ANSWER_S,
+                x_transaction_log_flush_interval=FLUSH_S,
+                finish_timeout=UPLOAD_S,
             ),
         )
+
+    def _forget(self) -> None:
+        """Let W&B's own process end: it holds the id of the run that could not begin."""
+        import wandb
+
+        wandb.teardown(exit_code=1)
 
     def _on_axis(self, event: Event) -> dict[str, float]:
         """The block as the axis of its values. They stay out of the summary, where the values of
