@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsnot_exp.api.arguments import ArgumentError
+from dsnot_exp.api.arguments import ArgumentError, named_arguments
 from dsnot_exp.api.tables import layers_of_result, metric_table, overlap_table
+from dsnot_exp.config import ModelConfig
 from dsnot_exp.results.file import MODEL, NAME, NOTE, recorded_error
 from dsnot_exp.utils.errors import RunError
 
@@ -92,16 +93,18 @@ class Run:
     def model(self) -> Any:
         """The run's sparse model, in memory: the one that it saved, or else its base model with the
         kept masks and weights."""
-        from dsnot_exp.api.restored import restored, saved
+        from dsnot_exp.api.undisturbed import quiet
+        from dsnot_exp.run.restored import restored, saved
 
-        if (self.folder / MODEL).is_dir():
-            return saved(self.folder / MODEL)
-        if self.config.get("finetune", {}).get("name", "none") != "none":
-            raise RunError(
-                f"{self.folder}: its model was trained after pruning, and not saved; repeat the "
-                "run with save=true"
-            )
-        return restored(self.config["model"], self._kept())
+        with named_arguments(), quiet(True):
+            if (self.folder / MODEL).is_dir():
+                return saved(self.folder)
+            if self.config.get("finetune", {}).get("name", "none") != "none":
+                raise RunError(
+                    f"{self.folder}: its model was trained after pruning, and not saved; repeat "
+                    "the run with save=true"
+                )
+            return restored(ModelConfig(**self.config["model"]), self._kept())
 
     def __repr__(self) -> str:
         status, amount = self.result.get("status"), self.result["sparsity"]["achieved"]

@@ -1,4 +1,5 @@
-"""The sparse model of a run that has not saved it: its base model, with what it has kept."""
+"""The sparse model of a run, loaded again: the one that it saved, or its base model with what it
+has kept."""
 
 from __future__ import annotations
 
@@ -7,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.source import locate
+from dsnot_exp.results.file import MODEL
 from dsnot_exp.run.fingerprint import model_fingerprint
 from dsnot_exp.utils.errors import RequestError, RunError
 from dsnot_exp.walk.kept import KeptSparse, restore
+
+
+def saved(run: Path) -> Any:
+    """The model of transformers, in memory, that a run with save=true has saved."""
+    return AutoModelForCausalLM.from_pretrained(run / MODEL, dtype="auto").eval()
 
 
 def kept_folder(run: Path, result: dict[str, Any]) -> Path:
@@ -33,7 +41,7 @@ def kept_folder(run: Path, result: dict[str, Any]) -> Path:
 
 def restored(options: ModelConfig, folder: Path) -> Any:
     """The model of transformers, in memory. Raises RunError if what is kept in `folder` does not
-    give the sparse model."""
+    give the sparse model. options: of the base model"""
     try:
         kept = KeptSparse.read(folder)
         kept.check()
@@ -42,7 +50,7 @@ def restored(options: ModelConfig, folder: Path) -> Any:
     if not kept.restores:
         raise RunError(
             f"{folder}: a method moved the kept weights, and the masks alone are kept; repeat the "
-            "run with save=true, or with keep=weights rerun=true"
+            "run with keep=weights rerun=true, or with save=true"
         )
     whole = replace(options, streaming="false")
     source = locate(whole)
