@@ -13,6 +13,7 @@ from dsnot_exp.api.arguments import ArgumentError, named_arguments
 from dsnot_exp.api.tables import layers_of_result, metric_table, overlap_table
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.results.file import MODEL, NAME, NOTE, recorded_error
+from dsnot_exp.results.stages import method_of
 from dsnot_exp.utils.errors import RunError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Run:
         with named_arguments(), quiet(True):
             if (self.folder / MODEL).is_dir():
                 return saved(self.folder)
-            if self.config.get("finetune", {}).get("name", "none") != "none":
+            if method_of(self.config, "finetune") != "none":
                 raise RunError(
                     f"{self.folder}: its model was trained after pruning, and not saved; repeat "
                     "the run with save=true"

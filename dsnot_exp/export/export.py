@@ -14,13 +14,13 @@ from dsnot_exp.export.model_files import bring, weight_files
 from dsnot_exp.export.sparse_model import sparse_model
 from dsnot_exp.models.packed_files import BITMASK, TWO_FOUR, Index, read_index, write_packed
 from dsnot_exp.models.shards import Shards, size_in
-from dsnot_exp.results.card.facts import megabytes
 from dsnot_exp.results.card.write import write_card
 from dsnot_exp.results.file import NAME
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.run.model_card import base_licence
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.errors import RequestError, RunError
+from dsnot_exp.utils.words import megabytes
 
 PLAIN = "plain"
 SCHEMA = 1

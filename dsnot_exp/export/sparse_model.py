@@ -13,8 +13,9 @@ from dsnot_exp.models.loading import load_tokenizer
 from dsnot_exp.models.open import streams
 from dsnot_exp.models.source import locate
 from dsnot_exp.models.sparse_record import write_record
-from dsnot_exp.results.card.facts import GROUPS, base_name
+from dsnot_exp.results.card.facts import base_name
 from dsnot_exp.results.file import MODEL, has_model
+from dsnot_exp.results.stages import GROUPS, method_of
 from dsnot_exp.run.restored import kept_folder, restored
 from dsnot_exp.utils.errors import RequestError
 
@@ -48,7 +49,7 @@ def recipe_of(result: dict[str, Any]) -> dict[str, Any]:
     config, model = result["config"], result["model"]
     revision = model.get("revision")
     return {
-        **{group: (config.get(group) or {}).get("name", "none") for group in GROUPS},
+        **{group: method_of(config, group) for group in GROUPS},
         "pattern": config["pattern"],
         "sparsity": result["sparsity"]["achieved"],
         "masks_sha256": result["masks_sha256"],

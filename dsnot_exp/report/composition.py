@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-GROUPS = ("prune", "allocate", "refine", "reconstruct", "finetune")  # in the order of the name
+from dsnot_exp.results.stages import GROUPS
+
 TARGET = ("calib.target.alpha", "calib.target.beta")
 DOES_NOTHING = (None, "none", "uniform", "dense")
 # What a run did whose version had no such option. Else it would fit beside any value of it.

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dsnot_exp.results.stages import column_titles
 from dsnot_exp.utils.console import console, say
+from dsnot_exp.utils.words import percent, perplexity
 
 
 def show_result(result: dict[str, Any], folder: Path) -> None:
@@ -47,8 +48,8 @@ def _number(name: str, value: float | None) -> str:
     if value is None:
         return ""
     if name.startswith("accuracy"):
-        return f"{100 * value:.1f} %"
-    return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
+        return percent(value)
+    return perplexity(value)
 
 
 def _mean(rows: list[dict[str, Any]], field: str) -> float | None:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dsnot_exp.utils.words import percent
+
 Stages = Mapping[str, Any]
 WORSE = "the refined model is worse than the pruned one"
 OFF = 0.001  # sparsities that differ by less count as equal
@@ -55,5 +57,5 @@ def _accuracy(found: Mapping[str, Stages]) -> Iterator[str]:
     if refined < pruned - error:
         yield (
             f"{WORSE}: mean accuracy of {len(pairs)} task{'s' if len(pairs) > 1 else ''} "
-            f"{100 * pruned:.1f} % -> {100 * refined:.1f} %"
+            f"{percent(pruned)} -> {percent(refined)}"
         )

@@ -13,6 +13,7 @@ from dsnot_exp.models.sparse_record import KEY, read_record
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.models.zeros import Counts, count_zeros, share
 from dsnot_exp.results.privacy import private
+from dsnot_exp.results.stages import GROUPS
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.walk.sparsify import Sparsified
 
@@ -20,7 +21,6 @@ from dsnot_exp.walk.sparsify import Sparsified
 # the weights zero; rounding to 4 or 3 bits, as in .gguf files, up to 20 %.
 DENSE = 0.05
 DENSE_GGUF = 0.4
-GROUPS = ("prune", "allocate", "refine", "reconstruct", "finetune")
 FACTS = ("pattern", "masks_sha256", "config_hash", "base", "base_sparse", "version")
 
 

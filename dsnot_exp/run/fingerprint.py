@@ -25,7 +25,6 @@ from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import PACKAGE
 
-GROUPS = ("allocate", "prune", "refine", "reconstruct", "finetune")
 WHERE_ONLY = (("model", "streaming"), ("calib", "states"))  # they choose where to compute, not what
 
 
@@ -112,7 +111,9 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def plugins_of(plan: Plan, groups: Sequence[str] = GROUPS) -> dict[str, PluginFile | Installed]:
+def plugins_of(
+    plan: Plan, groups: Sequence[str] = tuple(registry.OURS)
+) -> dict[str, PluginFile | Installed]:
     """By `GROUP=NAME` of every method of the run that is a plug-in, where it comes from."""
     groups = groups if plan.recipe is not None else ["finetune"]
     chosen = [(group, getattr(plan.config, group)["name"]) for group in groups]

@@ -14,6 +14,7 @@ from dsnot_exp.config import ModelConfig
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.source import locate
 from dsnot_exp.results.file import MODEL
+from dsnot_exp.results.stages import method_of
 from dsnot_exp.run.fingerprint import model_fingerprint
 from dsnot_exp.utils.errors import RequestError, RunError
 from dsnot_exp.walk.kept import KeptSparse, restore
@@ -28,7 +29,7 @@ def kept_folder(run: Path, result: dict[str, Any]) -> Path:
     """Where what makes the sparse model of a run is kept. Raises if that is not enough."""
     config, kept = result["config"], result.get("masks")
     again = "run its command again with save=true"
-    if (config.get("finetune") or {}).get("name", "none") != "none":
+    if method_of(config, "finetune") != "none":
         raise RequestError(f"{run}: its model was trained after pruning, and not saved; {again}")
     if not isinstance(kept, dict) or not (run / kept["folder"]).is_dir():
         raise RequestError(f"{run}: neither its model nor its masks are there; {again}")

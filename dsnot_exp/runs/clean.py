@@ -16,7 +16,7 @@ from dsnot_exp.runs.items import TRASH, Item
 from dsnot_exp.runs.leftovers import leftovers
 from dsnot_exp.runs.sheet import Sheet
 from dsnot_exp.runs.stores import unused_stores
-from dsnot_exp.runs.words import size
+from dsnot_exp.utils.words import size
 
 
 def clean(root: Path, yes: bool, unfinished: bool, stores: bool) -> int:

@@ -10,8 +10,8 @@ from dsnot_exp.report.runs import budget, in_order
 from dsnot_exp.results.stages import already_sparse
 from dsnot_exp.runs.fields import known_keys
 from dsnot_exp.runs.find import Found
-from dsnot_exp.runs.words import amount, duration, moment, percent, perplexity
 from dsnot_exp.utils.wanted import shown
+from dsnot_exp.utils.words import amount, duration, moment, percent, perplexity
 
 STAGES = ("dense", "pruned", "refined")
 Row = dict[str, Any]

@@ -11,8 +11,8 @@ from dsnot_exp.runs.diff import ABSENT, Difference, Metric, Pair, without_effect
 from dsnot_exp.runs.kinds import kind_of
 from dsnot_exp.runs.masks import Layer, MaskOverlap
 from dsnot_exp.runs.sheet import Sheet
-from dsnot_exp.runs.words import amount, duration, percent, perplexity, size
 from dsnot_exp.utils.wanted import shown
+from dsnot_exp.utils.words import amount, duration, percent, perplexity, size
 
 HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{28,}(-dirty)?$")
 

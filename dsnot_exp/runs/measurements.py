@@ -8,7 +8,7 @@ from dsnot_exp.report.runs import Run, number
 from dsnot_exp.results.stages import column_titles
 from dsnot_exp.runs.kinds import by_kind
 from dsnot_exp.runs.sheet import Sheet
-from dsnot_exp.runs.words import amount, duration, percent, perplexity, size
+from dsnot_exp.utils.words import amount, duration, percent, perplexity, size
 
 HASHES = ("config_hash", "masks_sha256")
 MOST_NOTES = 8

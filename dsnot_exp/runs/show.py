@@ -16,8 +16,8 @@ from dsnot_exp.runs.kinds import by_kind
 from dsnot_exp.runs.measurements import costs, kinds, metrics, origins
 from dsnot_exp.runs.sheet import Sheet
 from dsnot_exp.runs.weights import weight_lines
-from dsnot_exp.runs.words import moment, size
 from dsnot_exp.utils.wanted import shown
+from dsnot_exp.utils.words import moment, size
 
 
 def as_json(found: Found, speed: dict[str, Any] | None = None) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from dsnot_exp.results.file import MODEL
 from dsnot_exp.results.sizes import sizes
 from dsnot_exp.runs.find import Found
-from dsnot_exp.runs.words import size
 from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.words import size
 
 
 def measured(found: Found) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsnot_exp.config import WITHOUT_EFFECT
-from dsnot_exp.report.composition import GROUPS, TARGET
+from dsnot_exp.report.composition import TARGET
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.groups import FREE, ONLY_ACCURACY
+from dsnot_exp.results.stages import GROUPS
 
 WHERE_ONLY = {"calib.states", "model.streaming"}  # where hidden states and weights are kept
 OFF: tuple[object, ...] = (None, [], "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dsnot_exp.report.composition import GROUPS, TARGET, first, target
+from dsnot_exp.report.composition import TARGET, first, target
 from dsnot_exp.report.names import of_model, of_option, of_texts
 from dsnot_exp.report.runs import in_order
 from dsnot_exp.report.tables.entries import Entry, Options
 from dsnot_exp.report.tables.measures import MEAN, names_of
+from dsnot_exp.results.stages import GROUPS
 
 USUAL_FIRST = ("magnitude", "wanda", "sparsegpt")
 UNSET = "unset"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from dsnot_exp.config import WITHOUT_EFFECT
-from dsnot_exp.report.composition import GROUPS, TARGET
+from dsnot_exp.report.composition import TARGET
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables.layouts import Layout
+from dsnot_exp.results.stages import GROUPS
 
 # Options that may differ within a cell: they affect what is measured, not its value.
 FREE = {

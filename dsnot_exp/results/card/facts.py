@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dsnot_exp.results.stages import already_sparse, column_titles
+from dsnot_exp.methods import registry
+from dsnot_exp.results.stages import already_sparse, column_titles, method_of
+from dsnot_exp.utils.words import percent, perplexity
 
-GROUPS = ("allocate", "prune", "refine", "reconstruct", "finetune")
 VERSIONS = ("dsnot_exp", "torch", "transformers", "peft", "lm_eval", "python")
 
 
@@ -30,8 +31,8 @@ def base_text(result: dict[str, Any]) -> str:
 def stages(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(stage, method, its options) of every stage that did something."""
     found = []
-    for group in GROUPS if _method(config, "prune") != "none" else ("finetune",):
-        name = _method(config, group)
+    for group in registry.OURS if method_of(config, "prune") != "none" else ("finetune",):
+        name = method_of(config, group)
         if name != "none":
             options = {k: v for k, v in config[group].items() if k != "name"}
             found.append((group, name, ", ".join(f"{k}={plain(v)}" for k, v in options.items())))
@@ -46,14 +47,6 @@ def methods(result: dict[str, Any]) -> str:
 def budget(config: dict[str, Any], achieved: float) -> str:
     pattern = config.get("pattern", "unstructured")
     return str(pattern) if pattern != "unstructured" else percent(achieved)
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
 
 
 def calibration(result: dict[str, Any]) -> str:
@@ -71,7 +64,7 @@ def table(result: dict[str, Any]) -> dict[str, Any]:
     titles, metrics = column_titles(result), result["metrics"]
     rows = [*metrics["perplexity"].values(), *metrics["zero_shot"].values()]
     shown = {s: t for s, t in titles.items() if any(row.get(s) is not None for row in rows)}
-    perplexity = [
+    perplexities = [
         (_last(name), [_number(row.get(stage)) for stage in shown])
         for name, row in metrics["perplexity"].items()
     ]
@@ -81,7 +74,7 @@ def table(result: dict[str, Any]) -> dict[str, Any]:
         if any("acc" in (row.get(stage) or {}) for stage in shown)
     ]
     columns = list(shown.values())
-    return {"columns": columns, "perplexity": perplexity, "accuracy": accuracy}
+    return {"columns": columns, "perplexity": perplexities, "accuracy": accuracy}
 
 
 def how_measured(result: dict[str, Any]) -> list[str]:
@@ -118,10 +111,6 @@ def plain(value: Any) -> str:
     return f"[{','.join(map(plain, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
-def _method(config: dict[str, Any], group: str) -> str:
-    return str((config.get(group) or {}).get("name", "none"))
-
-
 def _last(path: str) -> str:
     """A data set's name; of a file its last part, since readers have no use for the folder."""
     return str(path).rstrip("/").rpartition("/")[2] or str(path)
@@ -130,12 +119,11 @@ def _last(path: str) -> str:
 def _number(value: Any) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return ""
-    return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
+    return perplexity(value)
 
 
 def _accuracy(found: Any) -> str:
     if not isinstance(found, dict) or not isinstance(found.get("acc"), int | float):
         return ""
     error = found.get("acc_stderr")
-    spread = f" ± {100 * error:.1f}" if isinstance(error, int | float) else ""
-    return f"{100 * found['acc']:.1f}{spread} %"
+    return percent(found["acc"], error if isinstance(error, int | float) else None)

@@ -13,6 +13,7 @@ from dsnot_exp.results.card.citations import citations
 from dsnot_exp.results.privacy import private
 from dsnot_exp.results.stages import already_sparse
 from dsnot_exp.utils.files import write_atomically
+from dsnot_exp.utils.words import megabytes, percent
 
 NAME = "README.md"
 # The corpora that readers can find: id on the hub, configuration.
@@ -55,7 +56,7 @@ def card(
         undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals |= {"percent": facts.percent, "megabytes": facts.megabytes}
+    environment.globals |= {"percent": percent, "megabytes": megabytes}
     page = environment.get_template("card.md.jinja").render(
         private(_page(result)), license=license, format=form, size=size, where=where or "FOLDER"
     )
@@ -67,7 +68,7 @@ def _page(result: dict[str, Any]) -> dict[str, Any]:
     methods = facts.methods(result)
     how = f" by {methods}" if methods else ""
     amount = facts.budget(config, sparsity["achieved"]) if methods else ""
-    amount = amount or facts.percent(sparsity["achieved"])
+    amount = amount or percent(sparsity["achieved"])
     return {
         "title": f"{facts.base_name(result).rpartition('/')[2]}, {amount} sparse{how}",
         "base_text": facts.base_text(result),

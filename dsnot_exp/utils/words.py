@@ -15,7 +15,7 @@ def amount(value: float) -> str:
 
 
 def perplexity(value: float) -> str:
-    """Three decimals, as in the table at the end of a run."""
+    """Three decimals: 11.307, 1.234e+05."""
     return f"{value:.3f}" if value < 1e4 else f"{value:.3e}"
 
 
@@ -40,6 +40,11 @@ def size(count: int) -> str:
             break
         value /= 1024
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def megabytes(count: int) -> str:
+    """`269.1 MB`, `1.30 GB`: as the hub shows the sizes of weights."""
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
 def percent(share: float, deviation: float | None = None) -> str:
