@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +19,13 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.models.source import Source
 from dsnot_exp.models.sparse_record import read_record
+from dsnot_exp.utils.folders import recover
 from dsnot_exp.walk.sparsify import Sparsified
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NEW, OLD = "model", "replaced"  # the folder that is saved, and the one whose place it takes
+MARK = "dsnot_exp-"  # in the names of folders that are being saved
 
 
 class Masks(Mapping[str, Tensor]):
@@ -114,18 +112,10 @@ class Sparse:
         """
         place = Path(folder).expanduser().absolute()
         self._refuse_changed()
-        _recover(place)
+        recover(place, MARK)
         _refuse_place(place, overwrite)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=place.parent, prefix=_prefix(place)))
-        try:
-            with quiet(True):
-                save_model(self.placed, self.tokenizer, work / NEW, self.record)
-            if place.exists():
-                place.rename(work / OLD)
-            (work / NEW).rename(place)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with quiet(True):
+            save_model(self.placed, self.tokenizer, place, self.record, MARK)
         return place
 
     def _refuse_changed(self) -> None:
@@ -151,20 +141,6 @@ class Sparse:
     def _repr_html_(self) -> str:
         text = repr(self).strip("<>")
         return f"<p>{text}</p>{self.layers._repr_html_()}"
-
-
-def _prefix(place: Path) -> str:
-    """Of the folders beside `place` in which it is made."""
-    return f".{place.name}.dsnot_exp-"
-
-
-def _recover(place: Path) -> None:
-    """Remove what a process left that was killed while it saved. Killed between the two renames, it
-    had moved the old folder away: that comes back."""
-    for left in sorted(place.parent.glob(f"{glob.escape(_prefix(place))}*")):
-        if (left / OLD).is_dir() and not place.exists():
-            (left / OLD).rename(place)
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_place(place: Path, overwrite: bool) -> None:

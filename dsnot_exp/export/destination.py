@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from dsnot_exp.results.file import NAME as RESULT
 from dsnot_exp.utils.errors import RequestError, RunError
 from dsnot_exp.utils.files import write_atomically
+from dsnot_exp.utils.folders import begin_aside, take_place
 
 MARK = "export.json"  # says that the folder is an export, and of which run
 
@@ -48,18 +47,15 @@ def written_aside(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
 
     mark: the content of MARK, with the run's `config_hash`. One process exports a run at a time.
     """
-    prefix = f".{out.name}.{mark['config_hash'][:8]}."
+    own = f"{mark['config_hash'][:8]}."
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(out, prefix)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=prefix))
+        temporary = begin_aside(out, own)
     except OSError as error:
         raise RunError(f"--out {out}: cannot be written ({error.strerror})") from error
     try:
         yield temporary
         write_atomically(temporary / MARK, (json.dumps(mark, indent=1) + "\n").encode())
-        temporary.chmod(0o755)  # mkdtemp denies access to other users
-        _take_place(temporary, out, prefix)
+        take_place(temporary, out, own)
     except OSError as error:
         raise RunError(
             f"{error.filename or out}: cannot be written ({error.strerror or error}); what was "
@@ -67,21 +63,3 @@ def written_aside(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _tidy(out: Path, prefix: str) -> None:
-    """Delete what killed exports of the run have left; put back a folder that one of them had
-    moved away."""
-    for left in sorted(out.parent.glob(f"{prefix}*")):
-        if left.name.endswith(".old") and not out.exists():
-            os.rename(left, out)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _take_place(temporary: Path, out: Path, prefix: str) -> None:
-    old = out.parent / f"{prefix}old"
-    if out.exists():
-        os.rename(out, old)
-    os.rename(temporary, out)
-    shutil.rmtree(old, ignore_errors=True)

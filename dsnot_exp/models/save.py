@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +17,37 @@ from dsnot_exp.models.sparse_record import write_record
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.utils.files import write_atomically, writing_state
+from dsnot_exp.utils.folders import written_aside
 
 KEPT = (".json", ".safetensors", ".py")  # what loading needs; the tokenizer is saved apart
 
 
 def save_model(
-    model: Placed, tokenizer: Any, place: Path, record: dict[str, Any] | None = None
+    model: Placed,
+    tokenizer: Any,
+    place: Path,
+    record: dict[str, Any] | None = None,
+    mark: str = "",
 ) -> None:
-    """Write a temporary folder beside `place` and rename it, so that an interrupted save leaves
-    nothing that looks finished.
+    """Write the folder aside and rename it, so that an interrupted save leaves nothing that looks
+    finished.
 
     record: how the model was made sparse; None for a dense model
+    mark: in the name of the temporary folder, see utils/folders.py
     """
-    folder, name = place.parent, place.name
-    for left in folder.glob(f".{name}.*"):  # left by a run that was killed while saving
-        shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
-        if isinstance(model, Streamed):
-            _collect(Path(model.source.path), temporary)
-        else:
-            model.model.save_pretrained(temporary, safe_serialization=True)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(temporary)
-        write_record(temporary, record)
-        temporary.chmod(0o755)  # mkdtemp and safetensors deny access to other users
-        for file in temporary.iterdir():
-            file.chmod(0o644)
-        if place.exists():
-            shutil.rmtree(place)
-        os.rename(temporary, place)
+        with written_aside(place, mark) as folder:
+            if isinstance(model, Streamed):
+                _collect(Path(model.source.path), folder)
+            else:
+                model.model.save_pretrained(folder, safe_serialization=True)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)
+            write_record(folder, record)
+            for file in folder.iterdir():
+                file.chmod(0o644)  # safetensors denies access to other users
     except OSError as error:
         raise RunError(f"{place}: cannot save the sparse model ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _collect(source: Path, target: Path) -> None:

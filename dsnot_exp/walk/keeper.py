@@ -1,14 +1,12 @@
 """Writes a sparse model to disk while the walk makes it; see kept.py for the files.
 
-The files are written to a temporary folder, which is renamed when it is complete: a reader finds a
-whole sparse model, or none. A disk that is full costs the kept model, and not the run.
+The folder is written aside (utils/folders.py): a reader finds a whole sparse model, or none. A disk
+that is full costs the kept model, and not the run.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +17,12 @@ from dsnot_exp.models.masks import FOLDER, mask_name
 from dsnot_exp.models.packed import pack
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import write_shard
+from dsnot_exp.utils.folders import begin_aside, put_back, take_place
 from dsnot_exp.walk.kept import BITS, VALUES, WEIGHTS, KeptSparse, file_name, record_of
 from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.sparsify import Sparsified
+
+NEW = "new-"  # in the name of a folder that is being written
 
 
 class SparseKeeper:
@@ -56,7 +57,8 @@ class SparseKeeper:
             if weights and sparse.moved:
                 self._weights(placed, set(sparse.moved))
             KeptSparse(self._temporary, self.key, about).write()
-            self._swap()
+            take_place(self._temporary, self.folder, NEW)
+            self._temporary = self.folder
 
         self._try(complete)
         return None if self.failed else KeptSparse(self.folder, self.key, about)
@@ -67,12 +69,7 @@ class SparseKeeper:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _begin(self) -> None:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{self.folder.name}.new-"
-        for left in self.folder.parent.glob(f"{prefix}*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        self._temporary = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=prefix))
-        self._temporary.chmod(0o755)
+        self._temporary = begin_aside(self.folder, NEW)
         (self._temporary / FOLDER).mkdir()
 
     def _write(self, part: str, index: int, tensors: dict[str, Any]) -> None:
@@ -92,16 +89,6 @@ class SparseKeeper:
                         tensors[named + BITS], tensors[named + VALUES] = packed.bits, packed.values
             self._write(WEIGHTS, index, tensors)
 
-    def _swap(self) -> None:
-        """Rename the complete folder; an older one is removed once the new one is in its place."""
-        old = self.folder.parent / f".{self.folder.name}.old"
-        if self.folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(self.folder, old)
-        os.rename(self._temporary, self.folder)
-        self._temporary = self.folder
-        shutil.rmtree(old, ignore_errors=True)
-
     def _try(self, write: Callable[[], None]) -> None:
         if self.failed:
             return
@@ -117,7 +104,5 @@ class SparseKeeper:
 
 def recover(folder: Path) -> None:
     """Put back an older sparse model whose replacement was interrupted between two renames."""
-    old = folder.parent / f".{folder.name}.old"
-    if old.exists() and not folder.exists():
-        with suppress(OSError):
-            os.rename(old, folder)
+    with suppress(OSError):
+        put_back(folder, NEW)

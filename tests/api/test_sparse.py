@@ -173,9 +173,8 @@ def test_a_save_that_fails_leaves_what_was_there(
 def test_a_save_killed_between_its_renames_loses_nothing(tmp_path: Path) -> None:
     sparse = pruned()
     place = sparse.save_pretrained(tmp_path / "out")
-    work = tmp_path / ".out.dsnot_exp-abc"
-    work.mkdir()
-    place.rename(work / "replaced")
+    (tmp_path / ".out.dsnot_exp-abc").mkdir()
+    place.rename(tmp_path / ".out.dsnot_exp-old")
     with pytest.raises(ArgumentError, match="holds a sparse model"):
         sparse.save_pretrained(place)
     assert os.listdir(tmp_path) == ["out"]

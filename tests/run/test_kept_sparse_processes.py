@@ -54,7 +54,7 @@ def test_a_replacement_that_is_killed_between_its_two_renames_is_undone(
     words = toy_arguments(tmp_path)
     first = command(*words)
     store = first.folder / first.result["masks"]["folder"]
-    store.rename(store.parent / f".{store.name}.old")
+    store.rename(store.parent / f".{store.name}.new-old")
     assert command(*words, "eval.seqlen=12", run="b").result["reused_stages"] == ["sparse"]
 
 
