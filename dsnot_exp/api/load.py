@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from dsnot_exp.api.arguments import ArgumentError, named_arguments
 from dsnot_exp.api.tables import layers_of_result, metric_table, overlap_table
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.results.file import MODEL, NAME, NOTE, recorded_error
+from dsnot_exp.results.file import NAME, NOTE, has_model, kept_folder, recorded_error
+from dsnot_exp.results.read import read_result
 from dsnot_exp.results.stages import method_of
 from dsnot_exp.utils.errors import RunError
 
@@ -28,17 +28,15 @@ def load_run(folder: str | Path) -> Run:
     place = place.parent if place.name == NAME else place
     if not place.is_dir():
         raise ArgumentError(f"folder={folder}: no such folder")
-    try:
-        result = json.loads((place / NAME).read_text("utf-8"))
-    except FileNotFoundError:
+    if not (place / NAME).exists():
         why = f" ({recorded_error(place)})" if (place / NOTE).exists() else ""
         raise ArgumentError(
             f"folder={folder}: no {NAME} in it{why}; give the folder of a finished run"
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    try:
+        result = read_result(place / NAME)
+    except ValueError as error:
         raise ArgumentError(f"folder={folder}: its {NAME} cannot be read ({error})") from error
-    if not isinstance(result, dict) or not {"config", "metrics", "sparsity"} <= result.keys():
-        raise ArgumentError(f"folder={folder}: its {NAME} is none of dsnot_exp")
     return Run(place, result)
 
 
@@ -77,13 +75,12 @@ class Run:
 
     def _kept(self) -> Path:
         """The folder of the sparse model that this run has kept."""
-        kept = self.result.get("masks")
-        place = kept.get("folder") if isinstance(kept, dict) else kept
-        if not place:
+        place = kept_folder(self.folder, self.result)
+        if place is None:
             raise RunError(
                 f"{self.folder}: its masks were not kept; repeat the run with keep=masks rerun=true"
             )
-        return (self.folder / place).resolve()
+        return place
 
     def mask_overlap(self, other: Any) -> DataFrame:
         """Per layer, how far the masks agree with those of another run (a Run or its folder), of
@@ -98,7 +95,7 @@ class Run:
         from dsnot_exp.run.restored import restored, saved
 
         with named_arguments(), quiet(True):
-            if (self.folder / MODEL).is_dir():
+            if has_model(self.folder):
                 return saved(self.folder)
             if method_of(self.config, "finetune") != "none":
                 raise RunError(
@@ -108,8 +105,9 @@ class Run:
             return restored(ModelConfig(**self.config["model"]), self._kept())
 
     def __repr__(self) -> str:
-        status, amount = self.result.get("status"), self.result["sparsity"]["achieved"]
-        return f"<run {self.folder.name}: {status}, {amount:.1%} zeros>"
+        zeros = self.result["sparsity"].get("achieved")
+        told = "" if zeros is None else f", {zeros:.1%} zeros"
+        return f"<run {self.folder.name}: {self.result.get('status')}{told}>"
 
 
 def mask_overlap(masks: Mapping[str, Tensor], other: Any) -> DataFrame:

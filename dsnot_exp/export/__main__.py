@@ -11,32 +11,20 @@ Exit codes: 0: success; 1: the export or the push failed; 2: invalid request."""
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import NoReturn
 
+from dsnot_exp.results.sizes import EXPORTS
 from dsnot_exp.runs.choose import choose
-from dsnot_exp.utils.errors import DsnotError, RequestError
-from dsnot_exp.utils.output import open_missing_streams, steady_output
+from dsnot_exp.runs.request import OUTPUTS
+from dsnot_exp.utils.command_line import run_and_exit
+from dsnot_exp.utils.errors import RequestError
 
 FORMATS = ("plain", "bitmask", "2:4")
-OUTPUTS = Path("outputs")
 
 
 def main() -> NoReturn:
-    open_missing_streams()
-    with steady_output():
-        given = _parser().parse_args()
-        try:
-            _export(given)
-            code = 0
-        except DsnotError as error:
-            print(f"dsnot_exp: {error}", file=sys.stderr)
-            code = error.exit_code
-        except KeyboardInterrupt:
-            print("dsnot_exp: interrupted; run the same command again", file=sys.stderr)
-            code = 130
-    sys.exit(code)
+    run_and_exit(_export, "interrupted; run the same command again")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(given: argparse.Namespace) -> None:
+def _export() -> int:
+    given = _parser().parse_args()
     if given.private and given.push is None:
         raise RequestError("--private: there is no --push; give the repository to create")
     found = choose(given.run, given.outputs)
@@ -64,7 +53,7 @@ def _export(given: argparse.Namespace) -> None:
         why = f": {found.why}" if found.why else ""
         raise RequestError(f"{found.folder}: the run is {found.state}{why}; it has no model")
     result = found.run.result
-    out = given.out or found.folder / "export" / given.format.replace(":", "of")
+    out = given.out or found.folder / EXPORTS / given.format.replace(":", "of")
     from dsnot_exp.export.export import export
     from dsnot_exp.utils.quiet import quiet_command
 
@@ -76,6 +65,7 @@ def _export(given: argparse.Namespace) -> None:
         export(found.folder, result, given.format, out.expanduser(), given.push)
         if given.push is not None:
             push(out.expanduser(), given.push, given.private)
+    return 0
 
 
 if __name__ == "__main__":

@@ -38,7 +38,3 @@ def _link(file: Path, place: Path) -> None:
         shutil.copyfile(file, place)
         with place.open("rb") as copied:
             os.fsync(copied.fileno())
-
-
-def bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -16,7 +16,7 @@ from dsnot_exp.models.sparse_record import write_record
 from dsnot_exp.results.card.facts import base_name
 from dsnot_exp.results.file import MODEL, has_model
 from dsnot_exp.results.stages import GROUPS, method_of
-from dsnot_exp.run.restored import kept_folder, restored
+from dsnot_exp.run.restored import restorable, restored
 from dsnot_exp.utils.errors import RequestError
 
 
@@ -26,7 +26,7 @@ def sparse_model(run: Path, result: dict[str, Any], beside: Path) -> Iterator[Pa
     if has_model(run):
         yield run / MODEL
         return
-    options, kept = ModelConfig(**result["config"]["model"]), kept_folder(run, result)
+    options, kept = ModelConfig(**result["config"]["model"]), restorable(run, result)
     source = locate(options)
     if streams(source, options):
         raise RequestError(

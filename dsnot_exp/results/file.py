@@ -53,6 +53,13 @@ def finished_with_model(folder: Path, config_hash: str, needs_model: bool) -> di
     return result if result is not None and (has_model(folder) or not needs_model) else None
 
 
+def kept_folder(folder: Path, result: dict[str, Any]) -> Path | None:
+    """Where the sparse model of a run is kept, as its result names it; None if it names none."""
+    masks = result.get("masks")
+    place = masks.get("folder") if isinstance(masks, dict) else None
+    return (folder / Path(place).expanduser()).resolve() if isinstance(place, str) else None
+
+
 def recorded_error(folder: Path) -> str:
     """The error message that a failed run wrote."""
     try:

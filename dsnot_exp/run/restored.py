@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.source import locate
-from dsnot_exp.results.file import MODEL
+from dsnot_exp.results.file import MODEL, kept_folder
 from dsnot_exp.results.stages import method_of
 from dsnot_exp.run.fingerprint import model_fingerprint
 from dsnot_exp.utils.errors import RequestError, RunError
@@ -25,19 +25,19 @@ def saved(run: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(run / MODEL, dtype="auto").eval()
 
 
-def kept_folder(run: Path, result: dict[str, Any]) -> Path:
-    """Where what makes the sparse model of a run is kept. Raises if that is not enough."""
-    config, kept = result["config"], result.get("masks")
+def restorable(run: Path, result: dict[str, Any]) -> Path:
+    """The folder of what makes the sparse model of a run. Raises if that is not enough."""
+    config, place = result["config"], kept_folder(run, result)
     again = "run its command again with save=true"
     if method_of(config, "finetune") != "none":
         raise RequestError(f"{run}: its model was trained after pruning, and not saved; {again}")
-    if not isinstance(kept, dict) or not (run / kept["folder"]).is_dir():
+    if place is None or not place.is_dir():
         raise RequestError(f"{run}: neither its model nor its masks are there; {again}")
-    if not kept["restores"]:
+    if not result["masks"]["restores"]:
         raise RequestError(
             f"{run}: a method moved the kept weights, and the masks alone are kept; {again}"
         )
-    return (run / kept["folder"]).resolve()
+    return place
 
 
 def restored(options: ModelConfig, folder: Path) -> Any:

@@ -15,7 +15,7 @@ from dsnot_exp.models.loading import load_config, load_model, positions
 from dsnot_exp.models.source import locate
 from dsnot_exp.results.file import has_model
 from dsnot_exp.run.device import device_of
-from dsnot_exp.run.restored import kept_folder, restored, saved
+from dsnot_exp.run.restored import restorable, restored, saved
 from dsnot_exp.utils.errors import RunError, first_line
 
 PROMPT = 32  # tokens
@@ -28,7 +28,7 @@ def measure_speed(run: Path, result: dict[str, Any]) -> tuple[Speed, str]:
     device = device_of(result["config"]["device"])
     _refuse_large(run, result)
     try:
-        sparse = saved(run) if has_model(run) else restored(options, kept_folder(run, result))
+        sparse = saved(run) if has_model(run) else restored(options, restorable(run, result))
         source = locate(options)
         dense, _ = load_model(source, options.dtype, options.use_safetensors)
         room = (positions(load_config(source)) or PROMPT + NEW) - NEW

@@ -22,7 +22,7 @@ from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RunError
-from dsnot_exp.utils.files import read_sealed, write_sealed, writing_state
+from dsnot_exp.utils.files import bytes_of, read_sealed, write_sealed, writing_state
 from dsnot_exp.walk.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class RunState:
         """Raise up front if the disk cannot hold `needed` bytes of state."""
         if not self.keeps:
             return
-        held = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+        held = bytes_of(self.folder)
         free = free_bytes(self.folder.parent)
         if needed > held + free:
             raise RunError(

@@ -19,24 +19,18 @@ from typing import NoReturn
 from dsnot_exp.runs.fields import fields, known_keys, resolve
 from dsnot_exp.runs.find import UNREADABLE, find
 from dsnot_exp.runs.request import Request, arranged, parser, understood
-from dsnot_exp.utils.errors import DsnotError, RequestError
-from dsnot_exp.utils.output import open_missing_streams, steady_output
+from dsnot_exp.utils.command_line import run_and_exit
+from dsnot_exp.utils.errors import RequestError
 
 
 def main() -> NoReturn:
-    open_missing_streams()
-    with steady_output():
-        given = parser("python -m dsnot_exp.runs", __doc__).parse_args(arranged(sys.argv[1:]))
-        try:
-            request = understood(given)
-            code = COMMANDS[request.command](request)
-        except DsnotError as error:
-            print(f"dsnot_exp: {error}", file=sys.stderr)
-            code = error.exit_code
-        except KeyboardInterrupt:
-            print("dsnot_exp: interrupted", file=sys.stderr)
-            code = 130
-    sys.exit(code)
+    run_and_exit(_command)
+
+
+def _command() -> int:
+    given = parser("python -m dsnot_exp.runs", __doc__).parse_args(arranged(sys.argv[1:]))
+    request = understood(given)
+    return COMMANDS[request.command](request)
 
 
 def list_runs(request: Request) -> int:

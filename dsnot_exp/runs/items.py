@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dsnot_exp.run.in_use import is_taken
 from dsnot_exp.run.lock import NAME as LOCK
-from dsnot_exp.runs.files import newest, size_of
+from dsnot_exp.runs.files import newest
 from dsnot_exp.runs.find import Found, look
+from dsnot_exp.utils.files import bytes_of
 
 TRASH = ".removed-"
 STARTING = 60  # seconds: a run that has only a log may not have come to its lock
@@ -42,7 +43,7 @@ class Item:
 
     @property
     def size(self) -> int:
-        return size_of(self.path)
+        return bytes_of(self.path)
 
 
 @dataclass

@@ -10,12 +10,13 @@ from dsnot_exp.report.runs import Run, number
 from dsnot_exp.results.file import LOG, flatten
 from dsnot_exp.results.sizes import sizes
 from dsnot_exp.runs.defaults import differing
-from dsnot_exp.runs.files import contents, kept, size_of
+from dsnot_exp.runs.files import contents, kept
 from dsnot_exp.runs.find import Found, logged_options
 from dsnot_exp.runs.kinds import by_kind
 from dsnot_exp.runs.measurements import costs, kinds, metrics, origins
 from dsnot_exp.runs.sheet import Sheet
 from dsnot_exp.runs.weights import weight_lines
+from dsnot_exp.utils.files import bytes_of
 from dsnot_exp.utils.wanted import shown
 from dsnot_exp.utils.words import moment, size
 
@@ -123,5 +124,5 @@ def _files(sheet: Sheet, found: Found) -> None:
     rows = [(name, size(count)) for name, count in contents(found.folder).items()]
     place = kept(found.folder, found.run.result) if found.run is not None else None
     if place is not None:
-        rows.append((f"{place} (shared)", size(size_of(place))))
+        rows.append((f"{place} (shared)", size(bytes_of(place))))
     sheet.table(("file", "size"), rows, "lr")

@@ -1,4 +1,4 @@
-"""Writes files atomically, and JSON that only the run that wrote it accepts."""
+"""Writes files atomically, and JSON that only the run that wrote it accepts; what files take."""
 
 from __future__ import annotations
 
@@ -17,6 +17,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Replace the content of `path`: a reader sees all of `data`, or the old content."""
     with replaced(path) as file:
         file.write(data)
+
+
+def bytes_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder. Links are not followed; what vanishes meanwhile
+    counts as nothing."""
+    try:
+        if path.is_symlink() or not path.is_dir():
+            return path.lstat().st_size
+    except OSError:
+        return 0
+    found = 0
+    for place, _, files in os.walk(path):
+        found += sum(bytes_of(Path(place, name)) for name in files)
+    return found
 
 
 def write_sealed(path: Path, identity: str, content: Any) -> None:

@@ -30,7 +30,7 @@ from dsnot_exp.models.packed import Packed, unpack
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest
 from dsnot_exp.utils.distributed import ALONE, Ranks
-from dsnot_exp.utils.files import write_atomically
+from dsnot_exp.utils.files import bytes_of, write_atomically
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.loop import untimed, walk
 from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord, Solved
@@ -119,7 +119,7 @@ class KeptSparse:
 
     @property
     def nbytes(self) -> int:
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        return bytes_of(self.folder)
 
     def summary(self, run: Path) -> dict[str, Any]:
         """The `masks` field of result.json. run: the folder that the path counts from"""

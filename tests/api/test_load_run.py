@@ -40,6 +40,7 @@ def test_the_tables_are_those_of_the_result(command: Command, tmp_path: Path) ->
 def test_tasks_have_a_row_per_metric(tmp_path: Path) -> None:
     values = {"acc": 0.5, "acc_stderr": 0.1, "version": 1.0, "items": 8, "bos": True}
     result: dict[str, Any] = {
+        "schema": 1,
         "config": {},
         "sparsity": {"achieved": 0.0, "layers": {}, "targets": {}},
         "metrics": {
