@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
@@ -13,15 +13,15 @@ from dsnot_exp.config import Config
 from dsnot_exp.launch import leftovers
 from dsnot_exp.launch.grids import combinations_of, folder_of
 from dsnot_exp.launch.hydra_setup import register
-from dsnot_exp.methods import registry
 from dsnot_exp.results.file import finished_with_model, recorded_error, written_at
 from dsnot_exp.run.composed import request_of
 from dsnot_exp.run.settle import settle
 from dsnot_exp.utils.errors import DsnotError
 
-register()  # the jobs are composed here
+if TYPE_CHECKING:
+    from dsnot_exp.run.plan import Plan
 
-MOVES = ("sparsegpt", "alps")  # pruners that change the weights they keep
+register()  # the jobs are composed here
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,13 @@ def _job(composed: DictConfig, words: list[str]) -> Job:
         config_hash(plan),
         plan.config,
         plan.device.type,
-        sparse_hash(plan) if plan.recipe is not None and _shares(plan.config) else None,
+        sparse_hash(plan) if _shares(plan) else None,
         written_at(folder) if plan.config.rerun else None,
     )
 
 
-def _shares(config: Config) -> bool:
+def _shares(plan: Plan) -> bool:
     """Whether the run leaves its sparse model to others: its masks suffice, or weights are kept."""
-    prune, reconstruct = config.prune, config.reconstruct["name"]
-    moves = prune["name"] in MOVES and prune.get("update_weights", True)
-    moves = moves or reconstruct != registry.NONE
-    return not config.rerun and config.keep in (("weights",) if moves else ("masks", "weights"))
+    if plan.recipe is None or plan.config.rerun:
+        return False
+    return plan.config.keep in (("weights",) if plan.recipe.moves else ("masks", "weights"))

@@ -67,6 +67,8 @@ class Pruner(Protocol):
 
     equal_rows: a refiner follows, which compares weights within a row, so every row must
         have the same budget
+
+    A pruner that changes weights which it keeps has `moves`, which is true then.
     """
 
     @property

@@ -49,6 +49,12 @@ class Recipe:
         return [method for method in stages if method is not None]
 
     @property
+    def moves(self) -> bool:
+        """Whether a method may change weights that it keeps."""
+        keeps = isinstance(self.reconstructor, Keep) and self.block_reconstructor is None
+        return not keeps or bool(getattr(self.pruner, "moves", False))
+
+    @property
     def needs(self) -> Needs:
         """The statistics to collect; none where no method needs any."""
         needs = self._needs_of_methods

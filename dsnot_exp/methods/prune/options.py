@@ -49,6 +49,11 @@ class SparseGPTOptions:
     damping: float = 0.01
     update_weights: bool = True
 
+    @property
+    def moves(self) -> bool:
+        """Whether it changes weights that it keeps."""
+        return self.update_weights
+
     def __post_init__(self) -> None:
         if self.block < 1:
             raise ValueError(f"block={self.block}: expected 1 or more columns")
@@ -70,6 +75,11 @@ class ALPSOptions:
     penalty: float = 0.1
     damping: float = 0.01
     cg_steps: int = 5
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes weights that it keeps."""
+        return True
 
     def __post_init__(self) -> None:
         _refuse_unknown("schedule", self.schedule, tuple(SCHEDULES))

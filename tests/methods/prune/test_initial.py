@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dsnot_exp.methods import registry
 from dsnot_exp.methods.patterns import NM, Unstructured
 from dsnot_exp.methods.prune.magnitude import Magnitude
 from dsnot_exp.methods.prune.wanda import Wanda
+from dsnot_exp.methods.statistics import Accumulator
 from tests.methods.refine.test_dsnot import layer
 
 
@@ -42,6 +44,20 @@ def test_magnitude_alone_is_thresholded_per_matrix_and_per_row_before_a_refiner(
     assert not torch.equal(alone, before)
     row = Magnitude(scope="row")(weight, None, Unstructured(0.5), equal_rows=False).mask
     assert torch.equal(row, before)
+
+
+@pytest.mark.parametrize("name", registry.OURS["prune"])
+@pytest.mark.parametrize("given", [{}, {"update_weights": False}], ids=str)
+def test_a_pruner_says_before_it_runs_whether_it_moves_weights(
+    name: str, given: dict[str, bool]
+) -> None:
+    kind, options = registry.method("prune", name), registry.options("prune", name)
+    pruner = kind(**{key: value for key, value in given.items() if key in options})
+    weight, _ = layer(2)
+    accumulator = Accumulator(weight.shape[1], pruner.needs, weight.device)
+    accumulator.update(torch.randn(4, 32, weight.shape[1]))
+    initial = pruner(weight, accumulator.finish(), Unstructured(0.5), equal_rows=False)
+    assert getattr(pruner, "moves", False) == initial.moved
 
 
 def test_magnitude_needs_no_statistics_and_refuses_an_unknown_scope() -> None:
