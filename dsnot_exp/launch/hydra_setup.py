@@ -53,9 +53,9 @@ def run_id(_root_: DictConfig) -> str:
         if OmegaConf.select(_root_, "hydra.mode") != RunMode.MULTIRUN:
             raise
         return refused_name(_root_)
-    from dsnot_exp.run import fingerprint
+    from dsnot_exp.run.run_id import run_id as name_of  # slow: torch
 
-    return fingerprint.run_id(_root_)
+    return name_of(_root_)
 
 
 def register_methods() -> None:

@@ -101,7 +101,8 @@ def _job(composed: DictConfig, words: list[str]) -> Job:
         settle(request_of(composed))
     except DsnotError as error:
         return Job(folder, words, refusal=str(error), invalid=True)
-    from dsnot_exp.run.fingerprint import config_hash, plan_of, sparse_hash  # slow: torch
+    from dsnot_exp.run.fingerprint import config_hash, sparse_hash  # slow: torch
+    from dsnot_exp.run.plan import plan_of  # slow: torch
 
     try:
         plan = plan_of(composed)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import torch
+from omegaconf import DictConfig
 
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, TargetConfig
 from dsnot_exp.methods import registry
@@ -16,6 +17,7 @@ from dsnot_exp.methods.protocols import Finetuner
 from dsnot_exp.methods.reconstruct.none import Keep
 from dsnot_exp.methods.statistics import Target
 from dsnot_exp.run.build_method import build
+from dsnot_exp.run.composed import request_of
 from dsnot_exp.run.device import device_of
 from dsnot_exp.run.settle import is_none, settle
 from dsnot_exp.utils.distributed import Ranks, current
@@ -97,6 +99,11 @@ def make_plan(config: Config, given: Collection[str] = ()) -> Plan:
     config = settle(config, given)
     device = device_of(config.device)
     return Plan(config, _recipe(config), _finetuner(config, device), device)
+
+
+def plan_of(composed: DictConfig) -> Plan:
+    """The plan of a composed configuration; its `hydra` node, if any, is ignored."""
+    return make_plan(request_of(composed))
 
 
 def _recipe(config: Config) -> Recipe | None:

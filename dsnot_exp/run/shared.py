@@ -7,7 +7,7 @@ from typing import Any
 
 from dsnot_exp.evaluate.store import Store
 from dsnot_exp.models.source import Source
-from dsnot_exp.run.fingerprint import code_fingerprint, model_fingerprint
+from dsnot_exp.run.content import code_fingerprint, model_fingerprint
 from dsnot_exp.run.plan import Plan
 
 

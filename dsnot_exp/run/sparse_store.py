@@ -17,7 +17,8 @@ from typing import Any
 
 from dsnot_exp.data.known_tokens import KnownTokens
 from dsnot_exp.models.source import Source
-from dsnot_exp.run.fingerprint import code_fingerprint, model_fingerprint, sparse_hash
+from dsnot_exp.run.content import code_fingerprint, model_fingerprint
+from dsnot_exp.run.fingerprint import sparse_hash
 from dsnot_exp.run.lock import lock_file
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import say

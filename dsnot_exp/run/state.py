@@ -17,7 +17,7 @@ from dsnot_exp.models.shards import free_bytes
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.results.file import STATE
 from dsnot_exp.run.clock import Clock
-from dsnot_exp.run.fingerprint import code_fingerprint
+from dsnot_exp.run.content import code_fingerprint
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.distributed import Ranks

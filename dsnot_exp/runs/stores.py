@@ -42,7 +42,7 @@ def _old_measurements(root: Path) -> list[Item]:
     files = [path for path in sorted(root.glob("*/*.json")) if MEASURED.fullmatch(path.name)]
     if not files:
         return []
-    from dsnot_exp.run.fingerprint import code_fingerprint  # slow: torch
+    from dsnot_exp.run.content import code_fingerprint  # slow: torch
 
     code, why = code_fingerprint(), "measured by another version of dsnot_exp or its libraries"
     return [Item(path, why) for path in files if _code_of(path) not in (None, code)]

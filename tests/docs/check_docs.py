@@ -44,7 +44,7 @@ from dsnot_exp.launch.plugin_words import use, use_composed, use_typed
 from dsnot_exp.launch.words import Words
 from dsnot_exp.methods import registry
 from dsnot_exp.run.clock import PHASES
-from dsnot_exp.run.fingerprint import plan_of
+from dsnot_exp.run.plan import plan_of
 from dsnot_exp.utils.errors import DsnotError
 from dsnot_exp.utils.paths import sweeps_path
 from dsnot_exp.walk.record import BlockFit, LayerRecord

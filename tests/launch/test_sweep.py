@@ -20,8 +20,8 @@ from omegaconf import OmegaConf
 
 from dsnot_exp.config import register_schema
 from dsnot_exp.launch.jobs import planned
-from dsnot_exp.run.fingerprint import run_id
 from dsnot_exp.run.lock import lock_folder
+from dsnot_exp.run.run_id import run_id
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.paths import beside_or_inside, sweeps_path
 from tests.support.command import Command, toy_arguments

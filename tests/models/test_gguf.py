@@ -17,7 +17,7 @@ from dsnot_exp.models.gguf_header import Cut, tensor_kinds
 from dsnot_exp.models.loading import load_config, load_model, load_tokenizer
 from dsnot_exp.models.open import check_files, open_model
 from dsnot_exp.models.source import Source, locate
-from dsnot_exp.run.fingerprint import model_fingerprint
+from dsnot_exp.run.content import model_fingerprint
 from dsnot_exp.utils.errors import RequestError, RunError
 from tests.support.gguf_file import gguf_file
 

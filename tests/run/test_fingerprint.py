@@ -11,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file, save_file
 
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, WandbConfig
-from dsnot_exp.run.fingerprint import run_id
+from dsnot_exp.run.run_id import run_id
 from tests.support.command import toy_folder
 from tests.support.families import tokens
 from tests.support.runs import identity, wanda_dsnot

@@ -15,9 +15,11 @@ from omegaconf import OmegaConf, open_dict
 from dsnot_exp import __version__, tinyworld
 from dsnot_exp.config import CalibConfig, Config, EvalConfig, ModelConfig
 from dsnot_exp.models.source import Source
-from dsnot_exp.run import fingerprint
-from dsnot_exp.run.fingerprint import code_fingerprint, config_hash, model_fingerprint, run_id
+from dsnot_exp.run import content, fingerprint
+from dsnot_exp.run.content import code_fingerprint, model_fingerprint
+from dsnot_exp.run.fingerprint import config_hash
 from dsnot_exp.run.plan import make_plan
+from dsnot_exp.run.run_id import run_id
 from tests.support.runs import identity, wanda_dsnot
 
 SIZE = 1 << 20  # of a weights file: much more than is read of it
@@ -299,7 +301,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "native").mkdir(parents=True)
     for name in ("a.py", "native/b.py", "native/c.c", "notes.txt"):
         (root / name).write_text("1")
-    monkeypatch.setattr(fingerprint, "PACKAGE", root)
+    monkeypatch.setattr(content, "PACKAGE", root)
     return root
 
 
@@ -321,9 +323,9 @@ def test_what_is_no_source_does_not_count_in_the_code(package: Path) -> None:
 def test_the_version_of_what_it_computes_with_counts_in_the_code(
     name: str, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, version = code_fingerprint(), fingerprint.version
+    before, version = code_fingerprint(), content.version
     monkeypatch.setattr(
-        fingerprint, "version", lambda package: "0" if package == name else version(package)
+        content, "version", lambda package: "0" if package == name else version(package)
     )
     assert code_fingerprint() != before
 

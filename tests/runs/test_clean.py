@@ -242,7 +242,7 @@ def test_what_cannot_be_deleted_is_named(
 
 
 def test_sparse_models_and_measurements_go_only_if_asked(outputs: Path, runs: Runs) -> None:
-    from dsnot_exp.run.fingerprint import code_fingerprint
+    from dsnot_exp.run.content import code_fingerprint
 
     for name in ("used", "unused"):
         make(outputs / "sparse" / name, "sparse.json", "masks/00000.safetensors")
