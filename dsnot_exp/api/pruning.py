@@ -20,7 +20,8 @@ from dsnot_exp.utils.console import Display, say
 from dsnot_exp.walk.allocation import allocated, looks, steps
 from dsnot_exp.walk.hidden_states import Storage
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.sparsify import Sparsified, sparsify
+from dsnot_exp.walk.sparsified import Sparsified
+from dsnot_exp.walk.sparsify import sparsify
 
 
 def pruned(model: Any, tokenizer: Any, requested: Requested, display: Display) -> Sparse:

@@ -20,7 +20,7 @@ from dsnot_exp.models.save import save_model
 from dsnot_exp.models.source import Source
 from dsnot_exp.models.sparse_record import read_record
 from dsnot_exp.utils.folders import recover
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 if TYPE_CHECKING:
     from pandas import DataFrame

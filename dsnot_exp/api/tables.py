@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from dsnot_exp.models.masks import Overlap
-    from dsnot_exp.walk.sparsify import Sparsified
+    from dsnot_exp.walk.sparsified import Sparsified
 
 
 ABOUT_TASK = ("version", "items", "num_fewshot", "bos")  # beside a task's metrics

@@ -15,7 +15,7 @@ from dsnot_exp.models.zeros import Counts, count_zeros, share
 from dsnot_exp.results.privacy import private
 from dsnot_exp.results.stages import GROUPS
 from dsnot_exp.run.plan import Plan
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 # The largest share of zeros of a model that counts as dense. Rounding to 8 bits makes about 1 % of
 # the weights zero; rounding to 4 or 3 bits, as in .gguf files, up to 20 %.

@@ -30,7 +30,7 @@ from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display
 from dsnot_exp.walk.kept import KeptSparse
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 SPARSE = "sparse"  # in reused_stages: an earlier run has made the sparse model
 

@@ -10,7 +10,7 @@ from dsnot_exp.run.clock import Clock
 from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.utils.console import Display
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 
 def finetune_stage(

@@ -21,10 +21,11 @@ from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import Display, say
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.keeper import SparseKeeper
-from dsnot_exp.walk.kept import KeptSparse, restore
+from dsnot_exp.walk.kept import KeptSparse
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import Solved
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.restore import restore
+from dsnot_exp.walk.sparsified import Sparsified
 
 MEASURED = "measured"
 

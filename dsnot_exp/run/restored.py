@@ -17,7 +17,8 @@ from dsnot_exp.results.file import MODEL, kept_folder
 from dsnot_exp.results.stages import method_of
 from dsnot_exp.run.content import model_fingerprint
 from dsnot_exp.utils.errors import RequestError, RunError
-from dsnot_exp.walk.kept import KeptSparse, restore
+from dsnot_exp.walk.kept import KeptSparse
+from dsnot_exp.walk.restore import restore
 
 
 def saved(run: Path) -> Any:

@@ -24,7 +24,8 @@ from dsnot_exp.walk.hidden_states import Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import Solved
-from dsnot_exp.walk.sparsify import Sparsified, sparsify
+from dsnot_exp.walk.sparsified import Sparsified
+from dsnot_exp.walk.sparsify import sparsify
 
 
 def sparsify_stage(

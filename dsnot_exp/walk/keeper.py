@@ -18,9 +18,9 @@ from dsnot_exp.models.packed import pack
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import write_shard
 from dsnot_exp.utils.folders import begin_aside, put_back, take_place
-from dsnot_exp.walk.kept import BITS, VALUES, WEIGHTS, KeptSparse, file_name, record_of
+from dsnot_exp.walk.kept import BITS, VALUES, WEIGHTS, KeptSparse, file_name
 from dsnot_exp.walk.record import Solved
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 NEW = "new-"  # in the name of a folder that is being written
 
@@ -51,7 +51,7 @@ class SparseKeeper:
 
         weights: keep the weights that a method moved too, as they are in the model
         """
-        about = {**record_of(sparse), **known, "files": self._files}
+        about = {**sparse.as_plain(), **known, "files": self._files}
 
         def complete() -> None:
             if weights and sparse.moved:

@@ -14,29 +14,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import xxhash
 from torch import Tensor
 
-from dsnot_exp.models.loading import TORCH_DTYPES
 from dsnot_exp.models.masks import FOLDER, NAME, unpack_masks
 from dsnot_exp.models.packed import Packed, unpack
-from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, digest
-from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.files import bytes_of, write_atomically
-from dsnot_exp.walk.journal import Journal
-from dsnot_exp.walk.loop import untimed, walk
-from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord, Solved
-from dsnot_exp.walk.sequences import begin
-from dsnot_exp.walk.sparsify import Sparsified
-from dsnot_exp.walk.view import BlockView
 
 ABOUT = "sparse.json"
 WEIGHTS = "weights"
@@ -47,7 +35,7 @@ BITS, VALUES = ".bits", ".values"
 @dataclass(frozen=True)
 class KeptSparse:
     """key: what the model depends on
-    known: the fields of `Sparsified`, `masks_sha256`, `data` (of the calibration), `maker` (the run
+    known: `Sparsified.as_plain`, `data` (of the calibration), `maker` (the run
         that made it), and `files`: their digests
     """
 
@@ -146,41 +134,9 @@ class KeptSparse:
             found[named["layer"]] = unpack(packed)
         return found
 
-    def sparsified(self) -> Sparsified:
-        """What the walk that made it has found."""
-        known = self.known
-        return Sparsified(
-            records=[LayerRecord(**record) for record in known["records"]],
-            notes=dict(known["notes"]),
-            choices=[Choice(**choice) for choice in known["choices"]],
-            targets=dict(known["targets"]),
-            fits=[BlockFit(**fit) for fit in known["fits"]],
-            moved=list(known["moved"]),
-            batch=known["batch"],
-            dtype=TORCH_DTYPES[known["dtype"]],
-            masks_sha256=self.masks_sha256,
-        )
-
     def _read(self, part: str, index: int) -> dict[str, Tensor]:
         shards = Shards([self.folder / part / file_name(index)])
         return shards.read(shards.entries)
-
-
-def record_of(sparse: Sparsified) -> dict[str, Any]:
-    """What `KeptSparse.sparsified` is made from: plain data."""
-    lists = {name: [asdict(one) for one in getattr(sparse, name)] for name in LISTS}
-    return {
-        **lists,
-        "notes": sparse.notes,
-        "targets": sparse.targets,
-        "moved": sparse.moved,
-        "batch": sparse.batch,
-        "dtype": str(sparse.dtype).removeprefix("torch."),
-        "masks_sha256": sparse.masks_sha256,
-    }
-
-
-LISTS = ("records", "choices", "fits")
 
 
 def file_name(index: int) -> str:
@@ -191,34 +147,3 @@ def file_name(index: int) -> str:
 def _digest(content: Any) -> str:
     text = json.dumps(content, sort_keys=True)
     return xxhash.xxh3_128_hexdigest(text.encode())
-
-
-@torch.no_grad()
-def restore(
-    placed: Placed,
-    kept: KeptSparse,
-    *,
-    journal: Journal | None = None,
-    on_block: Callable[[], None] = lambda: None,
-    timed: Callable[[str], AbstractContextManager[None]] = untimed,
-    ranks: Ranks = ALONE,
-) -> Sparsified:
-    """Make the dense model sparse, in place, without a forward. Raises OSError if a file was
-    removed meanwhile.
-
-    journal: of a streamed model, whose sparse blocks go to disk
-    """
-
-    def solve(view: BlockView) -> Solved:
-        masks, weights = kept.masks(view.index), kept.weights(view.index)
-        for name, linear in view.linears.items():
-            layer = f"{view.name}.{name}"
-            if layer in weights:
-                linear.write(weights[layer].to(linear.weight.device))
-            else:
-                linear.weight.masked_fill_(~masks[layer].to(linear.weight.device), 0)
-        return Solved()
-
-    with begin(placed, None, 1) as sequences:
-        walk(sequences, solve, placed.dense, journal, on_block, timed, ranks)
-    return kept.sparsified()

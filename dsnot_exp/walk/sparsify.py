@@ -5,13 +5,10 @@ The command line and the Python API both call `sparsify`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from dsnot_exp.methods.allocation import Allocator
@@ -27,51 +24,11 @@ from dsnot_exp.walk.hidden_states import AUTO, Storage
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.loop import untimed, walk
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord, Solved
+from dsnot_exp.walk.record import Solved
 from dsnot_exp.walk.sequences import REMEDY, begin
 from dsnot_exp.walk.solver import BlockSolver
+from dsnot_exp.walk.sparsified import Sparsified
 from dsnot_exp.walk.view import BlockView
-
-
-@dataclass
-class Sparsified:
-    """What is known about a model's layers once they are sparse. The weights are in the model.
-
-    notes: by layer, where its method had to do something else
-    choices: of the refinement budget, by block, where it was left to choose
-    targets: by layer, the sparsity that it was given, or its N:M
-    fits: of the blocks' kept weights, where they were trained
-    moved: the layers whose kept weights are not those of the dense model
-    batch: calibration sequences per forward; None without calibration
-    dtype: of the model
-    masks_sha256: over every layer's name, shape and mask, in the order of the walk
-    """
-
-    records: list[LayerRecord] = field(default_factory=list)
-    notes: dict[str, str] = field(default_factory=dict)
-    choices: list[Choice] = field(default_factory=list)
-    targets: dict[str, float | str] = field(default_factory=dict)
-    fits: list[BlockFit] = field(default_factory=list)
-    moved: list[str] = field(default_factory=list)
-    batch: int | None = None
-    dtype: torch.dtype = torch.float32
-    masks_sha256: str = ""
-
-    def __post_init__(self) -> None:
-        self._masks = hashlib.sha256()
-        self.masks_sha256 = self.masks_sha256 or self._masks.hexdigest()
-
-    def add(self, solved: Solved) -> None:
-        """Count a block; blocks are added in the order of the walk."""
-        self.records += solved.records
-        self.notes |= solved.notes
-        self.choices += [solved.choice] if solved.choice is not None else []
-        self.fits += [solved.fit] if solved.fit is not None else []
-        self.moved += solved.moved
-        for name, mask in solved.masks.items():
-            self._masks.update(name.encode())
-            self._masks.update(mask.numpy().tobytes())
-        self.masks_sha256 = self._masks.hexdigest()
 
 
 def sparsify(

@@ -17,7 +17,7 @@ from dsnot_exp.results.tracking.tracking import Tracking
 from dsnot_exp.results.tracking.values import block_values, kind_of
 from dsnot_exp.results.tracking.wandb_run import ROWS, rows_uploaded
 from dsnot_exp.walk.record import BlockFit, Choice, LayerRecord, Solved
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 from tests.support.command import Command, toy_arguments
 
 ACCOUNT: dict[str, Any] = {"timing_s": {"load": 0.0, "total": 2.0}, "memory": {}, "resumed": 0}

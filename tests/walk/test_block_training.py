@@ -31,7 +31,8 @@ from dsnot_exp.walk.block_training import micro_batch
 from dsnot_exp.walk.choose import output_error
 from dsnot_exp.walk.journal import Journal
 from dsnot_exp.walk.recipe import Recipe
-from dsnot_exp.walk.sparsify import Sparsified, sparsify
+from dsnot_exp.walk.sparsified import Sparsified
+from dsnot_exp.walk.sparsify import sparsify
 from tests.support.command import Command, toy_arguments
 from tests.support.families import FAMILIES, build, tokens
 from tests.support.ranks import in_processes

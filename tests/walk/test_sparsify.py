@@ -23,7 +23,8 @@ from dsnot_exp.models.placement import Placed, place
 from dsnot_exp.utils.errors import RunError
 from dsnot_exp.walk.recipe import Recipe
 from dsnot_exp.walk.record import LayerRecord
-from dsnot_exp.walk.sparsify import Sparsified, sparsify
+from dsnot_exp.walk.sparsified import Sparsified
+from dsnot_exp.walk.sparsify import sparsify
 from tests.support.families import build, tokens
 from tests.support.methods import Idle
 from tests.support.walking import GRAM, MOMENTS, Watch, walked

@@ -12,7 +12,7 @@ from dsnot_exp.results.tracking.ledger import Ledger
 from dsnot_exp.results.tracking.tracker import Begun, Event, Tracker
 from dsnot_exp.results.tracking.values import account_values, block_values, by_block, metric_values
 from dsnot_exp.walk.record import Solved
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 FINISH_S, CRASH_S = 180.0, 30.0  # to wait for a tracker; of W&B longer than its own limit
 Key = tuple[str, int | None, str]  # stage, block, name

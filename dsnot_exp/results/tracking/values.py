@@ -14,7 +14,7 @@ from typing import Any
 from dsnot_exp.results.file import flatten
 from dsnot_exp.results.privacy import private
 from dsnot_exp.walk.record import LayerRecord, Solved
-from dsnot_exp.walk.sparsify import Sparsified
+from dsnot_exp.walk.sparsified import Sparsified
 
 OWN = "refined"  # the stage that is the run's own result; the values of its blocks have no prefix
 MEANS = {
