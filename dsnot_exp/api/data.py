@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dsnot_exp.api.arguments import ArgumentError
+from dsnot_exp.api.arguments import ArgumentError, names
 from dsnot_exp.data.corpora import CORPORA, SUFFIXES
 from dsnot_exp.data.given import Given
 
@@ -45,6 +45,28 @@ def data_set(argument: str, value: Any) -> str | Given:
     if items and not isinstance(items[0], str):
         return Given(ids=token_ids(argument, items))
     return Given.texts(_texts(argument, items))
+
+
+def data_sets(perplexity: Any) -> tuple[dict[str, str], dict[str, Given]]:
+    """What `evaluate` measures perplexity on: the data set of each name, and those in memory."""
+    if not isinstance(perplexity, Mapping):
+        found = {name: data_set("perplexity", name) for name in names("perplexity", perplexity)}
+    else:
+        found = {str(k): data_set(f"perplexity[{k!r}]", v) for k, v in perplexity.items()}
+    given = {name: data for name, data in found.items() if isinstance(data, Given)}
+    for name in given:
+        if name in CORPORA:
+            raise ArgumentError(
+                f"perplexity[{name!r}]: the name of a corpus; give your text another name"
+            )
+    return {k: k if isinstance(v, Given) else v for k, v in found.items()}, given
+
+
+def row_length(datasets: Mapping[str, str], given: Mapping[str, Given]) -> int | None:
+    """Of token ids, if all data sets are such, with rows of the same length; else None."""
+    ids = [given[name].ids if name in given else None for name in datasets.values()]
+    lengths = {rows.shape[1] if rows is not None and rows.dim() == 2 else None for rows in ids}
+    return lengths.pop() if len(lengths) == 1 else None
 
 
 def _refuse_text(argument: str, value: str) -> None:

@@ -10,14 +10,11 @@ import torch
 from torch import nn
 
 from dsnot_exp.api.arguments import ArgumentError, config_of, named_arguments, names, switch
-from dsnot_exp.api.data import data_set
+from dsnot_exp.api.data import data_sets, row_length
 from dsnot_exp.api.evaluation import Evaluation
 from dsnot_exp.api.fit import refuse_other_objects, refuse_weights
 from dsnot_exp.api.inputs import phase_of, source_of, texts_of, warn
 from dsnot_exp.api.undisturbed import undisturbed
-from dsnot_exp.data.corpora import CORPORA
-from dsnot_exp.data.given import Given
-from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.suite import Suite
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
@@ -72,7 +69,7 @@ def evaluate(
     with named_arguments():
         refuse_other_objects(model)
         refuse_weights(model, prunes=False)
-        datasets, given = _texts(perplexity)
+        datasets, given = data_sets(perplexity)
         asked = names("tasks", tasks)
         if not datasets and not asked:
             raise ArgumentError("perplexity, tasks: nothing to measure; give one of them")
@@ -83,7 +80,7 @@ def evaluate(
             "eval.name": "given",
             "eval.perplexity": list(datasets.values()),
             "eval.tasks": asked,
-            "eval.seqlen": _row_length(datasets, given) if seqlen is None else seqlen,
+            "eval.seqlen": row_length(datasets, given) if seqlen is None else seqlen,
             "eval.blocks": blocks,
             "eval.limit": limit,
             "eval.num_fewshot": num_fewshot,
@@ -104,31 +101,9 @@ def evaluate(
                 ALONE, display, task_bos=bos_of_tasks, before=STAGE,
             )  # fmt: skip
             _measure(model, plan, suite)
-    found = _as_result(datasets, drawn, suite)
+    found = Evaluation.of(datasets, drawn, suite.metrics.of(STAGE), suite.failed)
     warn(found.warnings, 2)
     return found
-
-
-def _texts(perplexity: Any) -> tuple[dict[str, str], dict[str, Given]]:
-    """The data set of each name, and the data sets in memory."""
-    if not isinstance(perplexity, Mapping):
-        found = {name: data_set("perplexity", name) for name in names("perplexity", perplexity)}
-    else:
-        found = {str(k): data_set(f"perplexity[{k!r}]", v) for k, v in perplexity.items()}
-    given = {name: data for name, data in found.items() if isinstance(data, Given)}
-    for name in given:
-        if name in CORPORA:
-            raise ArgumentError(
-                f"perplexity[{name!r}]: the name of a corpus; give your text another name"
-            )
-    return {k: k if isinstance(v, Given) else v for k, v in found.items()}, given
-
-
-def _row_length(datasets: Mapping[str, str], given: Mapping[str, Given]) -> int | None:
-    """Of token ids, if all data sets are such, with rows of the same length; else None."""
-    ids = [given[name].ids if name in given else None for name in datasets.values()]
-    lengths = {rows.shape[1] if rows is not None and rows.dim() == 2 else None for rows in ids}
-    return lengths.pop() if len(lengths) == 1 else None
 
 
 def _tasks(tokenizer: Any, plan: Plan) -> Tasks:
@@ -159,16 +134,3 @@ def _measure(model: Any, plan: Plan, suite: Suite) -> None:
     finally:
         if device != home:
             model.to(home)
-
-
-def _as_result(
-    datasets: Mapping[str, str], drawn: Mapping[str, Tokens], suite: Suite
-) -> Evaluation:
-    measured = suite.of(STAGE)
-    perplexities = {name: measured["perplexity"][data] for name, data in datasets.items()}
-    zero_shot = {k: v for k, v in measured["zero_shot"].items() if k not in suite.failed}
-    warnings = [line for text in drawn.values() for line in text.warnings]
-    data = {name: drawn[name_of].record() for name, name_of in datasets.items()}
-    return Evaluation(
-        {"perplexity": perplexities, "zero_shot": zero_shot}, suite.failed, data, warnings
-    )

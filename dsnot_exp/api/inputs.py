@@ -1,4 +1,4 @@
-"""The checks and the tokens of a request about a model object: what run/inputs.py does for a model
+"""The checks and the tokens of a request about a model object: what run/prepare.py does for a model
 that is still on disk."""
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from dsnot_exp.config import EvalConfig
 from dsnot_exp.data.tokens import Tokens
+from dsnot_exp.evaluate.metrics import Metrics
 from dsnot_exp.evaluate.perplexity import perplexity
 from dsnot_exp.evaluate.perplexity_by_block import REMEDY, perplexity_by_block
 from dsnot_exp.evaluate.store import Store
-from dsnot_exp.evaluate.tasks import Tasks
+from dsnot_exp.evaluate.tasks import Tasks, data_of
 from dsnot_exp.evaluate.unfinished import NOTHING, Unfinished
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.utils.batch_size import fitting
@@ -23,7 +24,6 @@ from dsnot_exp.walk.sequences import begin
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Metrics = dict[str, dict[str, dict[str, Any]]]
 
 
 @dataclass
@@ -34,7 +34,6 @@ class Suite:
     task_bos: whether the tasks' requests start with BOS; None: as the tokenizer does
     unfinished: where a perplexity that depends on these values keeps its finished batches
     storage: where the hidden states are kept if perplexity is computed block by block
-    metrics: perplexity, zero_shot -> data set or task -> stage -> value
     before: what the model is before it is pruned: dense, or sparse already
     batch: sequences per forward for perplexity; None before the first
     failed: task -> error, for tasks that failed at some stage; the other tasks still run
@@ -55,7 +54,7 @@ class Suite:
     unfinished: Callable[[dict[str, Any]], Unfinished] = lambda key: NOTHING
     storage: Storage = AUTO
     task_bos: bool | None = None
-    metrics: Metrics = field(default_factory=lambda: {"perplexity": {}, "zero_shot": {}})
+    metrics: Metrics = field(default_factory=Metrics)
     before: str = "dense"
     batch: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class Suite:
         store = self.dense if stage == "dense" else self.sparse(stage)
         for name, text in self.texts.items():
             value = self._perplexity(model, stage, text, store)
-            self.metrics["perplexity"].setdefault(name, {})[stage] = value
+            self.metrics.add("perplexity", name, stage, value)
             self.on_value(stage, "perplexity", name, value)
             log.info("perplexity of %s, %s: %.4f", name, stage, value)
         if not self.tasks:
@@ -76,7 +75,7 @@ class Suite:
         found = self._accuracy(model, stage, store) if self.ranks.first else {}
         found, self.failed = self.ranks.of_first((found, self.failed))
         for task, values in found.items():
-            self.metrics["zero_shot"].setdefault(task, {})[stage] = values
+            self.metrics.add("zero_shot", task, stage, values)
             log.info("%s, %s: %s", task, stage, values)
 
     def _accuracy(self, model: Placed, stage: str, store: Store) -> dict[str, dict[str, Any]]:
@@ -134,7 +133,7 @@ class Suite:
                     self.task_bos,
                 )
 
-        what = {"task": name, "data": _data(loaded), "limit": options.limit}
+        what = {"task": name, "data": data_of(loaded), "limit": options.limit}
         what |= {"num_fewshot": options.num_fewshot, "batch": options.batch_size}
         what |= {} if self.task_bos is None else {"bos": self.task_bos}
         try:
@@ -166,28 +165,3 @@ class Suite:
     def shown(self, stage: str) -> str:
         """What a stage is called on the screen."""
         return self.before if stage == "dense" else stage
-
-    def of(self, stage: str) -> dict[str, dict[str, Any]]:
-        """The metrics of one stage: perplexity, zero_shot -> data set or task -> value."""
-        return {
-            group: {name: stages[stage] for name, stages in found.items() if stage in stages}
-            for group, found in self.metrics.items()
-        }
-
-    def put(self, stage: str, found: dict[str, dict[str, Any]]) -> None:
-        """Restore the metrics of a stage that `of` returned in an earlier process."""
-        for group, values in found.items():
-            for name, value in values.items():
-                self.metrics[group].setdefault(name, {})[stage] = value
-
-
-def _data(loaded: Any) -> dict[str, Any]:
-    """What a task's results depend on besides its name: its version and its data."""
-    return {
-        name: [task.VERSION, [getattr(part, "_fingerprint", None) for part in _splits(task)]]
-        for name, task in loaded["tasks"].items()
-    }
-
-
-def _splits(task: Any) -> list[Any]:
-    return list(task.dataset.values()) if hasattr(task.dataset, "values") else []

@@ -82,6 +82,18 @@ def _load(manager: Any, name: str, unreachable: str) -> Any:
         ) from error
 
 
+def data_of(loaded: Any) -> dict[str, Any]:
+    """What a task's results depend on besides its name: its version and its data."""
+    return {
+        name: [task.VERSION, [getattr(part, "_fingerprint", None) for part in _splits(task)]]
+        for name, task in loaded["tasks"].items()
+    }
+
+
+def _splits(task: Any) -> list[Any]:
+    return list(task.dataset.values()) if hasattr(task.dataset, "values") else []
+
+
 def refuse_tokenizer_without_marks(tokenizer: Any, path: str | None) -> None:
     """Raise without a start or end token: lm-eval begins an empty context with one of them."""
     if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dsnot_exp.config import STAGES
-from dsnot_exp.evaluate.store import Store
-from dsnot_exp.evaluate.suite import Metrics, Suite
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.results.file import MODEL
 from dsnot_exp.results.outcome import Outcome
-from dsnot_exp.results.tracking.tracking import Tracking
 from dsnot_exp.run.allocate_stage import allocate_stage
 from dsnot_exp.run.already_sparse import record_of
 from dsnot_exp.run.clock import Clock
@@ -23,6 +18,7 @@ from dsnot_exp.run.finetune_stage import finetune_stage
 from dsnot_exp.run.fingerprint import plugins_of
 from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.kept_stage import make_sparse, measured_store
+from dsnot_exp.run.measurements import Measurements
 from dsnot_exp.run.opened import Opened, open_for
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.sparse_stage import computed_with
@@ -40,9 +36,7 @@ class Experiment:
     """One run. Its stages are `dense`, `pruned` (all blocks pruned by the initializer, without
     refinement) and `refined` (the run's own result).
 
-    shared: the measurements of the `pruned` stage that runs with the same initializer share
     identity: hash of the configuration
-    tracking: where the run is reported while it goes
     opened: what is known of the model before it is pruned
     """
 
@@ -50,11 +44,9 @@ class Experiment:
     inputs: Inputs
     clock: Clock
     display: Display
-    suite: Suite
     state: RunState
-    shared: Store
+    measured: Measurements
     identity: str
-    tracking: Tracking
     opened: Opened | None = None
     reused_stages: list[str] = field(default_factory=list)
     sparse: Sparsified | None = None
@@ -67,9 +59,9 @@ class Experiment:
         pruned, finetunes = plan.evaluates_pruned, plan.finetuner is not None
         model = self._load()
         if recipe is None or "dense" in plan.config.eval.baselines:
-            self._evaluate(model, "dense")
+            self.measured.evaluate(model, "dense")
         if recipe is None:
-            self._copy("dense", "refined")
+            self.measured.copy("dense", "refined")
         else:
             if not self.inputs.kept.complete:
                 recipe = self._allocate(model, recipe)
@@ -78,17 +70,18 @@ class Experiment:
                 del model  # it is sparse now; two models may not fit into memory
                 model = self._load()
             self.sparse = self._sparsify(model, recipe, "refined")
-            self.tracking.blocks("refined", self.sparse)  # those that an earlier process solved
+            # Blocks that an earlier process solved were not reported by this one.
+            self.measured.tracking.blocks("refined", self.sparse)
             if finetunes:
                 if pruned and recipe == initializer:
-                    self._evaluate(model, "pruned")
+                    self.measured.evaluate(model, "pruned")
                 self.finetuned = finetune_stage(
                     model, self.sparse, plan, self.inputs, self.clock, self.display
                 )
-            self._evaluate(model, "refined")
+            self.measured.evaluate(model, "refined")
             if pruned and recipe == initializer and not finetunes:
-                self._copy("refined", "pruned")
-                self._share(lambda: self.suite.of("pruned"))
+                self.measured.copy("refined", "pruned")
+                self.measured.share_pruned()
         if plan.config.save and plan.ranks.first:
             assert self.opened is not None
             before = self.opened.found
@@ -106,12 +99,12 @@ class Experiment:
             revision=self.inputs.source.revision,
             facts=opened.facts,
             block_weights=opened.block_weights,
-            metrics=self.suite.metrics,
-            failed=self.suite.failed,
-            reused=self.suite.reused,
+            metrics=self.measured.suite.metrics,
+            failed=self.measured.suite.failed,
+            reused=self.measured.suite.reused,
             data=self.inputs.records(),
             account=self.clock.account(),
-            computed=computed_with(plan, sparse, self.suite.batch),
+            computed=computed_with(plan, sparse, self.measured.suite.batch),
             reused_stages=self.reused_stages,
             records=sparse.records,
             zeros=opened.found.zeros if self.sparse is None else {},
@@ -120,7 +113,7 @@ class Experiment:
             targets=sparse.targets,
             fits=sparse.fits,
             masks=None if self.kept is None else self.kept.summary(folder),
-            measured_earlier=self.suite.taken,
+            measured_earlier=self.measured.suite.taken,
             masks_sha256=None if self.sparse is None else sparse.masks_sha256,
             finetuned=self.finetuned,
             plugins={key: one.record() for key, one in plugins_of(plan).items()},
@@ -133,7 +126,7 @@ class Experiment:
             placed = open_for(self.plan, self.inputs)
             self.opened = self.opened or Opened.of(placed, self.plan, self.inputs)
         if self.opened.found.sparse is not None:
-            self.suite.before = "sparse already"
+            self.measured.suite.before = "sparse already"
         return placed
 
     def _allocate(self, model: Placed, recipe: Recipe) -> Recipe:
@@ -151,12 +144,12 @@ class Experiment:
         with self.display.phase(name, len(model.blocks[1])) as display:
             made = make_sparse(
                 model, recipe, stage, plan, inputs, self.state, self.clock, display,
-                partial(self.tracking.block, stage),
+                partial(self.measured.tracking.block, stage),
             )  # fmt: skip
         measured = measured_store(plan, inputs, inputs.kept.stores[stage], made)
         if measured is not None:  # LoRA changes the model after it was measured as `pruned`
             measures = "pruned" if plan.finetuner is not None else stage
-            self.suite.shared[measures] = measured
+            self.measured.suite.shared[measures] = measured
         if stage == "refined":
             self.kept = made.kept
             self.reused_stages += [SPARSE] if made.reused else []
@@ -165,51 +158,13 @@ class Experiment:
     def _evaluate_pruned(self, model: Placed, initializer: Recipe) -> bool:
         """Measure the model pruned by the initializer alone, unless this run or another one has
         done so. Returns whether `model` has become sparse."""
-        if self._recall("pruned"):
+        if self.measured.recall_pruned():
             return False
 
-        def measure() -> Metrics:
+        def measure() -> None:
             self._sparsify(model, initializer, "pruned")
-            self._evaluate(model, "pruned")
-            return self.suite.of("pruned")
+            self.measured.evaluate(model, "pruned")
 
-        found, reused = self._share(measure)
-        if reused:
-            self.suite.put("pruned", found)
-            self.tracking.stage("pruned", found)
-            self.reused_stages.append("pruned")
-            return False
-        self._remember("pruned")
-        return True
-
-    def _share(self, measure: Callable[[], Metrics]) -> tuple[Metrics, bool]:
-        """The metrics of the `pruned` stage and True if an earlier run has measured them. Otherwise
-        `measure` them, for later runs too."""
-        stage = {"stage": "pruned"}
-        return self.shared.get_or(stage, measure, complete=lambda: not self.suite.failed)
-
-    def _remember(self, stage: str) -> None:
-        if not self.suite.failed:
-            self.state.remember(stage, self.suite.of(stage))
-        self.state.clear_stage(stage)
-
-    def _recall(self, stage: str) -> bool:
-        """Restore the metrics of a stage that an earlier process evaluated; False if none did."""
-        metrics = self.state.recall(stage)
-        if metrics is None:
-            return False
-        self.suite.put(stage, metrics)
-        self.tracking.stage(stage, metrics)
-        return True
-
-    def _evaluate(self, model: Placed, stage: str) -> None:
-        with self.clock("evaluate"):
-            self.suite(model, stage)
-
-    def _copy(self, source: str, target: str) -> None:
-        """Copy metrics between two stages that are the same model by definition."""
-        assert {source, target} <= set(STAGES)
-        for group in self.suite.metrics.values():
-            for stages in group.values():
-                stages[target] = stages[source]
-        self.tracking.stage(target, self.suite.of(target))
+        reused = self.measured.take_pruned_or(measure)
+        self.reused_stages += ["pruned"] if reused else []
+        return not reused

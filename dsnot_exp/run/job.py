@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.config import Config
-from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.suite import Suite
-from dsnot_exp.models.source import Source
 from dsnot_exp.results.assemble import assemble
 from dsnot_exp.results.error_plot import error_figure
 from dsnot_exp.results.file import (
@@ -24,11 +22,13 @@ from dsnot_exp.results.summary import show_result
 from dsnot_exp.results.tracking.tracking import Tracking
 from dsnot_exp.run.experiment import SPARSE, Experiment
 from dsnot_exp.run.fingerprint import config_hash
-from dsnot_exp.run.inputs import Inputs, prepare
+from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.lock import lock_folder
+from dsnot_exp.run.measurements import Measurements
 from dsnot_exp.run.model_card import complete_card, write_model_card
 from dsnot_exp.run.plan import Plan, make_plan
-from dsnot_exp.run.shared import shared_store
+from dsnot_exp.run.prepare import prepare
+from dsnot_exp.run.shared import dense_store, pruned_store
 from dsnot_exp.run.state import RunState
 from dsnot_exp.run.track import begin_tracking, say_trackers, track_finished
 from dsnot_exp.utils.console import Display, say, say_log
@@ -109,10 +109,9 @@ def _experiment(
             Storage(config.calib.states, folder), task_bos=inputs.task_bos,
             on_value=tracking.measured,
         )  # fmt: skip
-        shared = pruned_store(plan, inputs)
-        outcome = Experiment(
-            plan, inputs, clock, display, suite, state, shared, identity, tracking
-        ).run(folder)
+        measured = Measurements(suite, clock, state, pruned_store(plan, inputs), tracking)
+        experiment = Experiment(plan, inputs, clock, display, state, measured, identity)
+        outcome = experiment.run(folder)
     result = assemble(outcome, identity, command)
     earlier = None if config.rerun else finished(folder, identity)
     if earlier is not None and SPARSE in outcome.reused_stages:
@@ -126,25 +125,3 @@ def _experiment(
         show_result(result, folder)
         say_trackers(tracking.finish(result, figure))
     return result
-
-
-def dense_store(plan: Plan, source: Source) -> Store:
-    """Measurements of dense models, shared by all runs with the same `out`."""
-    return shared_store(
-        "dense", plan, source, dtype=plan.config.model.dtype, device=plan.device.type
-    )
-
-
-def pruned_store(plan: Plan, inputs: Inputs) -> Store:
-    """Measurements of models after the initializer alone, shared like those of dense models: a
-    sweep over refiners measures each of them once."""
-    if plan.recipe is None or not plan.evaluates_pruned:
-        return Store(None)
-    return shared_store(
-        "pruned",
-        plan,
-        inputs.source,
-        run=config_hash(plan.initializer_only()),
-        data=inputs.initializer_only().records(),
-        processes=plan.ranks.size,
-    )

@@ -32,9 +32,10 @@ from dsnot_exp.launch.hydra_setup import register
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.run.inputs import Inputs, prepare
+from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.opened import open_for
 from dsnot_exp.run.plan import Plan, plan_of
+from dsnot_exp.run.prepare import prepare
 from dsnot_exp.run.settle import is_none
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.paths import beside_or_inside

@@ -23,8 +23,8 @@ from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.placement import Placed, place
 from dsnot_exp.run import room
-from dsnot_exp.run.inputs import prepare
 from dsnot_exp.run.plan import make_plan
+from dsnot_exp.run.prepare import prepare
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RequestError, RunError
 from dsnot_exp.walk.block_training import micro_batch
