@@ -12,7 +12,8 @@ from dsnot_exp.api.arguments import GIVEN, ArgumentError, config_of, named_argum
 from dsnot_exp.api.data import data_set
 from dsnot_exp.api.fit import refuse_other_objects, refuse_weights
 from dsnot_exp.api.inputs import phase_of, request, source_of, warn
-from dsnot_exp.api.methods import Default, chosen, own_methods, with_own
+from dsnot_exp.api.methods import Default, chosen
+from dsnot_exp.api.own import own_methods, with_own
 from dsnot_exp.api.pruning import pruned
 from dsnot_exp.api.sparse import Sparse
 from dsnot_exp.api.undisturbed import undisturbed
