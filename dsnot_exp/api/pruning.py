@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from dsnot_exp.api.inputs import Requested, source_of
+from dsnot_exp.api.masks import Masks
 from dsnot_exp.api.seconds import Seconds
-from dsnot_exp.api.sparse import Masks, Sparse
+from dsnot_exp.api.sparse import Sparse
 from dsnot_exp.api.undo import Collected, Undo, Watched
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed, place

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from dsnot_exp.api.arguments import ArgumentError
 from dsnot_exp.api.load import mask_overlap
+from dsnot_exp.api.masks import Masks
 from dsnot_exp.api.tables import layer_table
 from dsnot_exp.api.undisturbed import quiet
 from dsnot_exp.models.linears import all_linears
-from dsnot_exp.models.masks import NAME, unpack_masks
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.models.source import Source
@@ -26,30 +24,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MARK = "dsnot_exp-"  # in the names of folders that are being saved
-
-
-class Masks(Mapping[str, Tensor]):
-    """Masks by layer, (out, in) bool, True = kept. They are packed, one bit per weight, and
-    unpacked when they are asked for."""
-
-    def __init__(self, packed: Mapping[str, Tensor]) -> None:
-        """packed: by layer and shape, as models/masks.py names them"""
-        found = ((NAME.fullmatch(name), name) for name in packed)
-        self._names = {match["layer"]: name for match, name in found if match is not None}
-        self._packed = packed
-
-    def __getitem__(self, layer: str) -> Tensor:
-        name = self._names[layer]
-        return unpack_masks({name: self._packed[name]})[layer]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return f"<masks of {len(self)} layers>"
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,14 +8,9 @@ from typing import Any
 
 from dsnot_exp.data.bos import Bos, bos_of
 from dsnot_exp.data.given import Given
+from dsnot_exp.data.load import ON_DISK, calibration_tokens, evaluation_tokens
 from dsnot_exp.data.progress import Phase
-from dsnot_exp.data.tokens import (
-    ON_DISK,
-    Tokens,
-    calibration_tokens,
-    evaluation_tokens,
-    refuse_foreign_tokens,
-)
+from dsnot_exp.data.tokens import Tokens, refuse_foreign_tokens
 from dsnot_exp.run.plan import Plan
 
 

@@ -18,7 +18,6 @@ from dsnot_exp.run.lock import NAME as LOCK
 
 FINISHED, INCOMPLETE, RUNNING = "finished", "incomplete", "running"
 FAILED, REFUSED, UNFINISHED, UNREADABLE = "failed", "refused", "unfinished", "unreadable"
-STATES = (FINISHED, INCOMPLETE, RUNNING, FAILED, REFUSED, UNFINISHED, UNREADABLE)
 WITHIN = {STATE, MODEL, "wandb", "tensorboard", "report"}  # folders in which no run is looked for
 ATTEMPT = re.compile(r"^[\d-]+ [\d:,]+ \w+ [\w.]+: (command|the run failed): ", re.M)
 CONFIGURATION = re.compile(r"^[\d-]+ [\d:,]+ INFO [\w.]+: configuration: (\{.*\})$", re.M)
@@ -31,7 +30,7 @@ class Found:
     """The folder of one run.
 
     name: its path below the folder that was searched
-    state: one of STATES
+    state: finished, incomplete, running, failed, refused, unfinished or unreadable
     run: its result; None if there is none, or if it cannot be read
     why: the error of a run that failed or was refused, or why its result cannot be read
     resumable: whether it has state, from which the same command resumes

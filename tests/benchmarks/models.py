@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dsnot_exp.config import ModelConfig
-from dsnot_exp.data.tokens import calibration_tokens
+from dsnot_exp.data.load import calibration_tokens
 from dsnot_exp.models.loading import load_model, load_tokenizer
 from dsnot_exp.models.source import locate
 from dsnot_exp.run.device import device_of

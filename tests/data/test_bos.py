@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from dsnot_exp.data import corpora
 from dsnot_exp.data.bos import Bos, bos_of
-from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens
+from dsnot_exp.data.load import calibration_tokens, evaluation_tokens
 from dsnot_exp.utils.errors import RequestError
 
 BOS = 1

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from dsnot_exp.data.corpora import CORPORA, TinyworldCorpus, refuse_unknown
+from dsnot_exp.data.load import evaluation_tokens
 from dsnot_exp.data.text_files import read_file
-from dsnot_exp.data.tokens import Tokens, evaluation_tokens
+from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.utils.errors import RequestError
 
 

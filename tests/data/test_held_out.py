@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from dsnot_exp.data import sampling
 from dsnot_exp.data.corpora import Corpus
+from dsnot_exp.data.load import calibration_tokens
 from dsnot_exp.data.sampling import sample
-from dsnot_exp.data.tokens import Tokens, calibration_tokens
+from dsnot_exp.data.tokens import Tokens
 
 START = 0x4E00
 

@@ -11,8 +11,8 @@ import pytest
 
 from dsnot_exp.data import windows
 from dsnot_exp.data.corpora import Corpus
+from dsnot_exp.data.load import calibration_tokens
 from dsnot_exp.data.sampling import sample
-from dsnot_exp.data.tokens import calibration_tokens
 from dsnot_exp.utils.errors import RequestError
 from tests.support.texts import (
     characters,

@@ -11,8 +11,8 @@ import pytest
 
 from dsnot_exp.data import corpora
 from dsnot_exp.data.corpora import CORPORA, Corpus
+from dsnot_exp.data.load import calibration_tokens, evaluation_tokens
 from dsnot_exp.data.sampling import sample
-from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens
 from dsnot_exp.utils.errors import RequestError
 from tests.support.texts import (
     Rows,

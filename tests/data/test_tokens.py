@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from dsnot_exp.data import windows as module
 from dsnot_exp.data.corpora import CORPORA
-from dsnot_exp.data.tokens import calibration_tokens, evaluation_tokens, refuse_foreign_tokens
+from dsnot_exp.data.load import calibration_tokens, evaluation_tokens
+from dsnot_exp.data.tokens import refuse_foreign_tokens
 from dsnot_exp.utils.errors import RequestError
 
 
