@@ -12,8 +12,7 @@ from statistics import mean
 
 from dsnot_exp.launch.costs import Finished, Parts, finished_run, parts_of
 from dsnot_exp.launch.jobs import Job
-
-MINUTE, HOUR, DAY = 60, 3600, 86400
+from dsnot_exp.utils.words import roughly
 
 
 def time_left(left: Sequence[Job], jobs: Sequence[Job]) -> str | None:
@@ -85,15 +84,3 @@ def _initial(parts: Parts, same: Sequence[Finished]) -> float | None:
 def _mean(runs: Sequence[Finished], of: Callable[[Finished], float | None]) -> float | None:
     values = [value for value in map(of, runs) if value is not None]
     return mean(values) if values else None
-
-
-def roughly(seconds: float) -> str:
-    """44 -> "40 s", 170 -> "3 min", 5000 -> "1.4 h", 200000 -> "2.3 days"."""
-    if seconds < 2 * MINUTE - 5:
-        return f"{max(10, round(seconds / 10) * 10)} s"
-    if seconds < 2 * HOUR - 30:
-        return f"{round(seconds / MINUTE)} min"
-    if seconds < 2 * DAY:
-        hours = seconds / HOUR
-        return f"{hours:.1f} h" if hours < 10 else f"{hours:.0f} h"
-    return f"{seconds / DAY:.1f} days"

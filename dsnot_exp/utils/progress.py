@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from dsnot_exp.utils.words import elapsed
+
 PARTS = 10  # lines per phase
 QUIET_S = 5  # no two lines within this time
 SILENT_S = 600  # a line after this time, even if no further part is done
@@ -99,13 +101,13 @@ class Lines:
         if self.done < self.total and (due or now - self.last >= SILENT_S):
             self.part, self.last = part, now
             left = (now - self.begin) / self.done * (self.total - self.done)
-            self._print(f"{self._share()}, {duration(left)} left")
+            self._print(f"{self._share()}, {elapsed(left)} left")
 
     def end(self) -> None:
         """Say how long it took, unless that was no time."""
         taken = self.clock() - self.begin
         if taken >= QUIET_S:
-            self._print(f"done in {duration(taken)}")
+            self._print(f"done in {elapsed(taken)}")
 
     def _share(self) -> str:
         if self.unit:
@@ -114,13 +116,3 @@ class Lines:
 
     def _print(self, text: str) -> None:
         self.say(f"{self.name:<9} {', '.join(part for part in (self.what, text) if part)}")
-
-
-def duration(seconds: float) -> str:
-    """45 -> "45 s", 150 -> "2 min 30 s", 5000 -> "1 h 23 min"."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60} s"
-    return f"{total // 3600} h {total % 3600 // 60} min"

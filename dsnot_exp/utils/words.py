@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
 
 def amount(value: float) -> str:
     """Four digits or three decimals: 2.631, 114.4, 0.03627, 1.2e+06."""
@@ -20,11 +22,33 @@ def perplexity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`35 s`, `12 min`, `3 h 05`."""
+    """In a table: `35 s`, `12 min`, `3 h 05`."""
     if seconds < 99.5:
         return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02}"
+
+
+def elapsed(seconds: float) -> str:
+    """To the second: 45 -> "45 s", 150 -> "2 min 30 s", 5000 -> "1 h 23 min"."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s"
+    return f"{total // 3600} h {total % 3600 // 60} min"
+
+
+def roughly(seconds: float) -> str:
+    """A forecast: 44 -> "40 s", 170 -> "3 min", 5000 -> "1.4 h", 200000 -> "2.3 days"."""
+    if seconds < 2 * MINUTE - 5:
+        return f"{max(10, round(seconds / 10) * 10)} s"
+    if seconds < 2 * HOUR - 30:
+        return f"{round(seconds / MINUTE)} min"
+    if seconds < 2 * DAY:
+        hours = seconds / HOUR
+        return f"{hours:.1f} h" if hours < 10 else f"{hours:.0f} h"
+    return f"{seconds / DAY:.1f} days"
 
 
 def moment(seconds: float | None) -> str:

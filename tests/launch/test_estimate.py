@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dsnot_exp.config import Config, EvalConfig
-from dsnot_exp.launch.estimate import roughly, time_left
+from dsnot_exp.launch.estimate import time_left
 from dsnot_exp.launch.jobs import Job
+from dsnot_exp.utils.words import roughly
 
 BASE = Config(
     prune={"name": "wanda"},

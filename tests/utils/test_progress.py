@@ -11,7 +11,8 @@ from rich.console import Console
 
 from dsnot_exp.utils import console as our_console
 from dsnot_exp.utils.console import Display
-from dsnot_exp.utils.progress import Bars, Lines, duration
+from dsnot_exp.utils.progress import Bars, Lines
+from dsnot_exp.utils.words import elapsed
 
 
 @dataclass
@@ -76,7 +77,7 @@ def test_other_phases_show_their_share_and_what_is_measured() -> None:
     [(0, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (5000, "1 h 23 min")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert elapsed(seconds) == words
 
 
 def in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
