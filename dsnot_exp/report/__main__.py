@@ -13,13 +13,13 @@ import argparse
 import sys
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import NoReturn
 
 from dsnot_exp.report.build import build
 from dsnot_exp.report.output.write import write
 from dsnot_exp.report.runs import load
 from dsnot_exp.results.file import NAME
-from dsnot_exp.utils.errors import RequestError
-from dsnot_exp.utils.output import open_missing_streams, steady_output
+from dsnot_exp.utils.command_line import run_and_exit
 
 MOST_NAMED = 6
 BASELINE = (
@@ -27,15 +27,12 @@ BASELINE = (
 )
 
 
-def main() -> None:
+def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m dsnot_exp.report", description=__doc__)
     parser.add_argument("folder", type=Path, help="a sweep's folder, or any folder of runs")
     parser.add_argument("--baseline", metavar="NAME", help=BASELINE)
     parser.add_argument("--delta", action="store_true", help="show the difference from dense")
-    open_missing_streams()
-    with steady_output():
-        code = report(parser.parse_args())
-    sys.exit(code)
+    run_and_exit(lambda: report(parser.parse_args()))
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -52,9 +49,6 @@ def report(arguments: argparse.Namespace) -> int:
     try:
         content = build(runs, name, arguments.baseline, arguments.delta)
         text, files = write(folder / "report", name, runs, content, broken)
-    except RequestError as error:
-        print(f"dsnot_exp: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
         reason = f"{error.filename}: cannot be written ({error.strerror})"
         print(f"dsnot_exp: {reason}", file=sys.stderr)
