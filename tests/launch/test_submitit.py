@@ -44,7 +44,7 @@ def test_submitit_slurm(command: Command, tmp_path: Path) -> None:
     own = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_LEFT": str(tmp_path)}
     options = ["mem_gb=320", "partition=gpu", "cpus_per_task=1"]
     options = [f"hydra.launcher.{option}" for option in options]
-    compare(command, tmp_path, "submitit_slurm", "sparsity=0.5,1.5", *options, **own)
+    compare(command, tmp_path, "submitit_slurm", "sparsity=0.5,0.6,1.5", *options, **own)
     script = (tmp_path / "script").read_text()
     for line in ("mem=320GB", "partition=gpu", "gpus-per-node=1", "time=240", "array=0-1%2"):
         assert f"#SBATCH --{line}\n" in script
