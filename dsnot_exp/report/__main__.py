@@ -76,9 +76,18 @@ def _nothing(folder: Path, broken: list[str]) -> str:
 def _near(parent: Path, wanted: str) -> str:
     if not parent.is_dir():
         return ""
-    held = [p for p in sorted(parent.iterdir()) if p.is_dir() and next(p.rglob(NAME), None)]
+    held = [p for p in sorted(parent.iterdir()) if p.is_dir() and _holds_results(p)]
     held.sort(key=lambda p: -SequenceMatcher(None, p.name, wanted).ratio())
     return ", ".join(map(str, held[:MOST_NAMED])) + (", ..." if len(held) > MOST_NAMED else "")
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether it is a run, a sweep, or a folder of sweeps. Deeper folders are not searched: after a
+    wrong path they may be the whole disk."""
+    try:
+        return any(next(folder.glob(f"{above}{NAME}"), None) for above in ("", "*/", "*/*/"))
+    except OSError:  # it may not be read, or it vanishes
+        return False
 
 
 if __name__ == "__main__":
