@@ -18,7 +18,7 @@ from dsnot_exp.export.destination import MARK, written_aside
 from dsnot_exp.utils.errors import RunError
 from tests.export.conftest import Export
 from tests.export.test_export import same
-from tests.support.waiting import HALTING, ROOT, halt_at, until
+from tests.support.waiting import HALTING, ROOT, halt_at, listens, until
 
 Saved = Callable[..., Path]
 RUN = {"config_hash": "0123456789abcdef"}
@@ -29,7 +29,7 @@ def start(*words: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dsnot_exp.export", *map(str, words)],
         cwd=ROOT, env=os.environ | own | environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listens,
     )  # fmt: skip
 
 

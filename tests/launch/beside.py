@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import pytest
 from dsnot_exp.launch import hydra_setup
 from tests.docs.check_docs import examples
 from tests.support.command import Command, toy_arguments
-from tests.support.waiting import BOUND
+from tests.support.waiting import BOUND, listens
 
 FILE = "my_methods.py"  # a plug-in
 PLUGIN = (f"plugins={FILE}", "prune=powered")
@@ -40,13 +39,8 @@ def start(folder: Path, *words: str, **own: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_listens,
+        preexec_fn=listens,
     )
-
-
-def _listens() -> None:
-    """To Ctrl-C, also where the tests run in the background of a shell, which turns that off."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:

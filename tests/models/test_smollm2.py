@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsnot_exp.config import Config, ModelConfig
-from dsnot_exp.launch.sweep import _where
+from dsnot_exp.config import ModelConfig
+from dsnot_exp.launch.announcement import _where
 from dsnot_exp.models import smollm2_folder
 from dsnot_exp.models.loading import load_model, load_tokenizer
 from dsnot_exp.models.smollm2 import main, make
@@ -73,9 +73,9 @@ def test_the_runs_take_the_folder_in_the_cache(
 ) -> None:
     folder, sums = toy
     monkeypatch.setattr(smollm2_folder, "RELEASED", sums)
-    assert _where(Config(model=ASKED)).startswith("absent: type `make smollm2`")
+    assert _where(ASKED).startswith("absent: type `make smollm2`")
     make(folder / "toy.gguf", force=False, sums=sums)
-    assert _where(Config(model=ASKED)) == "in the cache"
+    assert _where(ASKED) == "in the cache"
     assert locate(ASKED).path == str(cache / "smollm2-q4")
     assert _without_path(ASKED) == {"smollm2-q4": sums.weights}
     assert _without_path(ModelConfig("smollm2-q4", str(folder / "plain"))) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -28,3 +29,9 @@ def halt_at(path: str, count: int = 1) -> dict[str, str]:
     """The environment of a fork that stops for good once it has written its `count`-th file whose
     path ends with `path`."""
     return {"HALT_AT": f"{path}:{count}"}
+
+
+def listens() -> None:
+    """To Ctrl-C, also where the tests run in the background of a shell, which turns that off: what
+    a process does before it starts (`preexec_fn`)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
