@@ -15,11 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from dsnot_exp.launch.hydra_error import explain, own_error
 from dsnot_exp.methods.plugins import known
 from dsnot_exp.results.file import NOTE
-from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.errors import INTERRUPTED, RequestError
 from dsnot_exp.utils.torchrun import rank
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-INTERRUPTED = 130
 TRACE = "DSNOT_EXP_TRACE"  # passes the user's HYDRA_FULL_ERROR to the launchers' processes
 trace_wanted = os.environ.get(TRACE, os.environ.get(FULL_ERROR)) == "1"
 

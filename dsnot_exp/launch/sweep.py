@@ -18,14 +18,14 @@ from omegaconf import DictConfig
 from dsnot_exp.launch import leftovers
 from dsnot_exp.launch.announcement import announcement
 from dsnot_exp.launch.estimate import time_left
-from dsnot_exp.launch.failure import INTERRUPTED, report
+from dsnot_exp.launch.failure import report
 from dsnot_exp.launch.jobs import Job, Planned, planned
 from dsnot_exp.launch.plugin_words import use_composed
 from dsnot_exp.results.file import recorded_error
 from dsnot_exp.run.in_use import using_folder
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import JOBS, say
-from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.errors import INTERRUPTED, RequestError
 from dsnot_exp.utils.torchrun import rank, world_size
 
 

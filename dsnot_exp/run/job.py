@@ -104,7 +104,7 @@ def _experiment(
     config, ranks, clock = plan.config, plan.ranks, state.clock
     with Display() as display:
         suite = Suite(
-            plan.config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
+            config.eval, inputs.evaluation, inputs.tasks, inputs.tokenizer,
             dense_store(plan, inputs.source), state.store, ranks, display, state.unfinished,
             Storage(config.calib.states, folder), task_bos=inputs.task_bos,
             on_value=tracking.measured,

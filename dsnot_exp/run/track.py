@@ -20,9 +20,7 @@ from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.state import RunState
 from dsnot_exp.utils.console import say
 from dsnot_exp.utils.distributed import Ranks
-from dsnot_exp.utils.errors import DsnotError
-
-INTERRUPTED = 130
+from dsnot_exp.utils.errors import INTERRUPTED, DsnotError
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from dsnot_exp.utils.errors import DsnotError
+from dsnot_exp.utils.errors import INTERRUPTED, DsnotError
 from dsnot_exp.utils.output import open_missing_streams, steady_output
 
 
@@ -24,5 +24,5 @@ def run_and_exit(command: Callable[[], int], interrupted: str = "interrupted") -
             code = error.exit_code
         except KeyboardInterrupt:
             print(f"dsnot_exp: {interrupted}", file=sys.stderr)
-            code = 130
+            code = INTERRUPTED
     sys.exit(code)

@@ -1,4 +1,6 @@
-"""The two kinds of errors that end a run, and their exit codes."""
+"""The two kinds of errors that end a run, and the exit codes."""
+
+INTERRUPTED = 130  # the exit code after Ctrl-C
 
 
 class DsnotError(Exception):

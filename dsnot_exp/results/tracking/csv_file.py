@@ -16,7 +16,7 @@ TOTAL = "timing_s/total"
 
 
 class CsvFile:
-    """Lines are written as they come; a resumed run goes on with the lines of its events."""
+    """Writes a line per value at once. A resumed run keeps the lines of the events that it has."""
 
     def __init__(self) -> None:
         self.path = Path()
