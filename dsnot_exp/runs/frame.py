@@ -12,9 +12,16 @@ from dsnot_exp.runs.find import find
 FIRST = ("folder", "name", "state", "error", "date", "model", "method")
 
 
-def frame(folder: Path) -> pd.DataFrame:
-    """One row per run. Raises FileNotFoundError if there is no such folder."""
-    folder = folder.expanduser()
+def frame(folder: str | Path = "outputs") -> pd.DataFrame:
+    """All runs at or below `folder`, one per row; runs without a result included.
+
+    Columns: `folder`, `name`, `state`, `error`, `date`, `model`, `method`; `config.`, `metrics.`,
+    `sparsity.`, `timing_s.` and so on as in result.json, with dots; `accuracy.` and `layers.` are
+    means over tasks and layers. A field that a run does not have is missing (NaN, or None).
+
+    Raises FileNotFoundError if there is no such folder.
+    """
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     rows = [fields(found) for found in find(folder)]
