@@ -22,6 +22,7 @@ from dsnot_exp.models.loading import positions
 from dsnot_exp.models.placement import Placed, weight_bytes
 from dsnot_exp.run.check_model import settle_lengths
 from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.console import Display
 from dsnot_exp.utils.distributed import ALONE
 
@@ -120,8 +121,8 @@ def _measure(model: Any, plan: Plan, suite: Suite) -> None:
     """On the device that computes. A model that accelerate has spread stays where it is."""
     home, spread = model.device, len({p.device for p in model.parameters()}) > 1
     device = home if spread else plan.device
-    if device != home and device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
+    if device != home and accelerator.is_accelerator(device):
+        free = accelerator.free_memory(device)
         if (needed := weight_bytes(model)) > free:
             raise ArgumentError(
                 f"device={device}: the model takes {needed:,} bytes, and {free:,} are free; leave "

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from dsnot_exp.utils import accelerator
+
 OF_LAYERS = ("prune", "refine", "reconstruct")
 
 
@@ -35,8 +37,7 @@ class Seconds:
         try:
             yield
         finally:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            accelerator.wait(self.device)
             took = time.perf_counter() - begin
             self.phases[phase] += took
             if phase in OF_LAYERS:

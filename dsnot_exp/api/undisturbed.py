@@ -4,7 +4,7 @@ modes of the model and of torch, gradients, random states, and what libraries pr
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,23 +13,24 @@ import torch
 import transformers
 from torch import nn
 
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.console import console
 
 
 @contextmanager
 def undisturbed(model: nn.Module, progress: bool) -> Iterator[None]:
     """progress: print lines and bars"""
-    device = next(model.parameters()).device
+    devices = {parameter.device for parameter in model.parameters()}
     with ExitStack() as stack:
         stack.enter_context(quiet(not progress))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        for kind in {"cpu", device.type}:
+        for kind in {"cpu", *(device.type for device in devices)}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":  # of new tensors; else it costs time per call
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_default_dtype())
-        stack.enter_context(_random_states())
+        stack.enter_context(_random_states(devices))
         stack.enter_context(_evaluating(model))
         yield
 
@@ -54,11 +55,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _random_states() -> Iterator[None]:
-    """lm-eval seeds all of them."""
+def _random_states(devices: Iterable[torch.device]) -> Iterator[None]:
+    """Those of Python, numpy, the CPU and `devices`, which lm-eval seeds."""
     ours, numpys = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([device for device in devices if is_accelerator(device)]):
             yield
     finally:
         random.setstate(ours)

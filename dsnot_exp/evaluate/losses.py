@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.walk.calls import replaced_forwards
 
-LOGITS = {"cpu": 1 << 23, "cuda": 1 << 27}  # at a time: few for a cache, many for a GPU
+LOGITS, LOGITS_GPU = 1 << 23, 1 << 27  # at a time: few for a cache, many for a GPU
 
 
 class _Reached(Exception):
@@ -98,7 +99,7 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 def _at_once(on: Tensor, vocabulary: int) -> int:
     """Positions at a time, on the device of `on`."""
-    return max(1, LOGITS["cuda" if on.is_cuda else "cpu"] // vocabulary)
+    return max(1, (LOGITS_GPU if is_accelerator(on) else LOGITS) // vocabulary)
 
 
 def mean_loss(parts: Iterator[Tensor], ids: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
+from dsnot_exp.utils import accelerator
+
 WARM_UP = 2  # generations of each model that do not count
 PAIRS = 7
 NEW = 24  # tokens
@@ -44,8 +46,7 @@ class _Clock(StoppingCriteria):
         self.times: list[float] = []
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        if input_ids.is_cuda:
-            torch.cuda.synchronize(input_ids.device)
+        accelerator.wait(input_ids.device)
         self.times.append(time.perf_counter())
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 

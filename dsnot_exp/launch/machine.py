@@ -31,7 +31,9 @@ def take_share() -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     if launcher in ("joblib", "submitit_local") and gpus() > 1:
-        torch.cuda.set_device(own_gpu(gpus()))  # the GPU of `device=auto` and `device=cuda`
+        from dsnot_exp.utils import accelerator
+
+        accelerator.use(own_gpu(gpus()))  # the GPU of `device=auto` and `device=cuda`
 
 
 def _threads(launcher: str, options: DictConfig) -> int | None:
@@ -73,9 +75,9 @@ def cores_per_job() -> int:
 
 def gpus(most: int | None = None) -> int:
     """Number of GPUs, at most `most`."""
-    import torch  # slow; only launchers ask
+    from dsnot_exp.utils import accelerator  # torch is slow to import; only launchers ask
 
-    count = torch.cuda.device_count()
+    count = accelerator.count()
     return count if most is None else min(most, count)
 
 

@@ -8,10 +8,14 @@ of attention's outputs then often is no longer positive definite.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from dsnot_exp.methods import gram_kernel
+from dsnot_exp.utils import accelerator
+from dsnot_exp.utils.accelerator import is_accelerator
 
 STRIPE = 512  # columns of a Gram matrix that are computed together
 WIDE = 512  # inputs
@@ -20,7 +24,7 @@ ROWS = 512  # tokens that are copied to float32 at a time
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a @ b in float32; a: (m, k), b: (k, n)."""
-    if a.is_cuda and a.dtype == b.dtype != torch.float32:
+    if a.dtype == b.dtype != torch.float32 and adds_in_float32(a.device):
         return torch.mm(a, b, out_dtype=torch.float32)
     return a.float() @ b.float()
 
@@ -30,9 +34,24 @@ def multiplies_bfloat16(device: torch.device, width: int) -> bool:
     products, the conversion included."""
     if width < WIDE:
         return False
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and gram_kernel.available()
+    if is_accelerator(device):
+        return adds_in_float32(device) and accelerator.multiplies_bfloat16(device)
+    return gram_kernel.available()
+
+
+def adds_in_float32(device: torch.device) -> bool:
+    """Whether torch's products of half-precision matrices can return their sums in float32 there.
+    NVIDIA's GPUs can. Others are asked for a small product once."""
+    return is_accelerator(device) and _mixed_product(device.type)
+
+
+@cache
+def _mixed_product(kind: str) -> bool:
+    ones = torch.ones(8, 8, dtype=torch.bfloat16, device=kind)
+    try:
+        return torch.mm(ones, ones, out_dtype=torch.float32).dtype == torch.float32
+    except (RuntimeError, TypeError):
+        return False
 
 
 def add_gram(gram: Tensor, tokens: Tensor) -> None:
@@ -87,7 +106,7 @@ def to_unit_diagonal(gram: Tensor) -> Tensor:
 
 
 def _copied(tokens: Tensor) -> bool:
-    return tokens.dtype != torch.float32 and not tokens.is_cuda
+    return tokens.dtype != torch.float32 and not adds_in_float32(tokens.device)
 
 
 def _stripes(gram: Tensor) -> list[slice]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dsnot_exp.methods.gram import product
 from dsnot_exp.methods.protocols import Initial
 from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.distributed import ALONE, Ranks
 
 
@@ -27,7 +28,8 @@ def row_slices(weight: Tensor, shared: int = 22) -> list[slice]:
     """Equal slices of the rows of `weight: (out, in)`, so that intermediate results fit in a core's
     cache. Several threads synchronise at every step, so they get larger slices (2^shared entries);
     a GPU gets the largest."""
-    entries = 1 << (26 if weight.is_cuda else 17 if torch.get_num_threads() == 1 else shared)
+    in_cache = 17 if torch.get_num_threads() == 1 else shared
+    entries = 1 << (26 if is_accelerator(weight) else in_cache)
     rows, width = weight.shape
     count = max(1, min(rows, round(rows * width / entries)))
     edges = [rows * i // count for i in range(count + 1)]
@@ -111,6 +113,6 @@ def outputs(tokens: Tensor, weight: Tensor) -> Tensor:
     On a CPU, bfloat16 outputs are rounded before they are float32: that is several times as fast,
     and in a sum of their squares the roundings cancel (less than 1e-3 of an error, measured).
     """
-    if tokens.dtype == weight.dtype == torch.bfloat16 and not tokens.is_cuda:
+    if tokens.dtype == weight.dtype == torch.bfloat16 and not is_accelerator(tokens):
         return (tokens @ weight.T).float()
     return product(tokens, weight.T)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods import moments_kernel
+from dsnot_exp.utils.accelerator import is_accelerator
 
 Part = tuple[int, Tensor, Tensor]  # tokens, their mean, their scatter
-SLICE = {"cpu": 1 << 19, "cuda": 1 << 24}  # entries at a time: few for a cache, many for a GPU
+SLICE, SLICE_GPU = 1 << 19, 1 << 24  # entries at a time: few for a cache, many for a GPU
 
 
 def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
@@ -24,7 +25,7 @@ def moments(inputs: Tensor, varies: bool) -> tuple[Tensor, Tensor]:
     """
     if moments_kernel.available(inputs):
         return moments_kernel.moments(inputs)
-    rows = max(1, SLICE[inputs.device.type] // inputs.shape[1])
+    rows = max(1, (SLICE_GPU if is_accelerator(inputs) else SLICE) // inputs.shape[1])
     zero = torch.zeros((), dtype=torch.float64, device=inputs.device)
     tokens, mean, scatter = 0, zero, zero
     for part in inputs.split(rows):
@@ -53,7 +54,7 @@ def combined(a: Part, b: Part) -> tuple[Tensor, Tensor]:
 
 def square_sum(x: Tensor) -> Tensor:
     """The sum of squares over the tokens of `x: (tokens, in)`, float32."""
-    if x.is_cuda:  # reads half precision as float32, without a copy
+    if is_accelerator(x):  # reads half precision as float32, without a copy
         return torch.linalg.vector_norm(x, dim=0, dtype=torch.float32).square()
     return x.float().square().sum(0)
 

@@ -15,6 +15,7 @@ from torch.nn.functional import hardshrink
 
 from dsnot_exp.methods.notation import pruned_share, read_pattern
 from dsnot_exp.methods.topk import counts, smallest
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.distributed import Ranks
 from dsnot_exp.utils.errors import RequestError
 
@@ -99,7 +100,7 @@ def check_budget(before: Tensor, after: Tensor, pattern: Pattern) -> None:
 def packed(mask: Tensor) -> bytes:
     """Eight entries per byte, the first in the highest bit, padded with zeros."""
     flat = mask.flatten().view(torch.uint8)
-    if not mask.is_cuda:
+    if not is_accelerator(mask):
         return np.packbits(flat.numpy()).tobytes()
     bits = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
     places = 1 << torch.arange(7, -1, -1, device=mask.device, dtype=torch.uint8)

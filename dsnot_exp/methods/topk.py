@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods import native
+from dsnot_exp.utils.accelerator import is_accelerator
 
 SLICE = 1 << 18  # entries
 FEW = 8  # rows this short (groups of 2:4 and 4:8) are sorted by comparing all pairs
@@ -84,6 +85,6 @@ def _up_to(scores: Tensor, threshold: Tensor, count: int) -> Tensor:
 
 def counts(mask: Tensor) -> Tensor:
     """The number of True entries in each row of `mask: (..., n)`."""
-    if mask.is_cuda:
+    if is_accelerator(mask):
         return mask.sum(-1)
     return torch.from_numpy(np.asarray(np.count_nonzero(mask.numpy(), axis=-1)))

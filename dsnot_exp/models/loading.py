@@ -19,6 +19,7 @@ from dsnot_exp.models import gguf
 from dsnot_exp.models.intact import refuse_broken, tokenizer_files
 from dsnot_exp.models.report import Report, from_transformers, refuse_incomplete
 from dsnot_exp.models.source import Source
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.errors import RequestError, RunError, first_line
 from dsnot_exp.utils.quiet import silent_stderr
 
@@ -115,9 +116,9 @@ def load_model(source: Source, dtype: str, use_safetensors: bool) -> tuple[Any, 
 def spread(source: Source, dtype: str, device: torch.device) -> Iterator[Any]:
     """The model, spread by transformers over device, memory and disk, filled in this order."""
     most: dict[int | str, int] = {"cpu": int(MEMORY_SHARE * psutil.virtual_memory().available)}
-    if device.type == "cuda":
-        index = device.index if device.index is not None else torch.cuda.current_device()
-        most = {index: int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]), **most}
+    if accelerator.is_accelerator(device):
+        index = accelerator.index(device)
+        most = {index: int(MEMORY_SHARE * accelerator.free_memory(device)), **most}
     with tempfile.TemporaryDirectory(prefix="dsnot-exp-offload-") as offload:
         model = AutoModelForCausalLM.from_pretrained(
             **source.arguments(),

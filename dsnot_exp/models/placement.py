@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dsnot_exp.models.linears import linears
 from dsnot_exp.models.report import UNKNOWN, Report
 from dsnot_exp.models.shards import Shards
+from dsnot_exp.utils import accelerator
 
 RESERVE = 2 << 30  # bytes of device memory left for activations and statistics
 
@@ -88,7 +89,7 @@ def place(
     """Move the model to `device`. If it does not fit, leave its blocks in memory. training: bytes
     that the training of a block takes beside the weights"""
     needed = weight_bytes(model) + RESERVE + training
-    if device.type == "cpu" or needed < torch.cuda.mem_get_info(device)[0]:
+    if not accelerator.is_accelerator(device) or needed < accelerator.free_memory(device):
         return Placed(model.to(device), blocks, device, dense=dense, loaded=loaded)
     move_all_but(blocks[1], model, device)
     return Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)

@@ -18,6 +18,7 @@ from dsnot_exp.models.loading import refuse_nonfinite_weights, spread
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards
 from dsnot_exp.models.source import Source
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.errors import RunError
 
 
@@ -109,7 +110,7 @@ class Streamed(Placed):
 
     def _read(self, index: int) -> dict[str, Tensor]:
         shards = self.solved.get(index, self.checkpoint.shards)
-        return shards.read(self.checkpoint.inside[index], pinned=self.device.type == "cuda")
+        return shards.read(self.checkpoint.inside[index], pinned=is_accelerator(self.device))
 
 
 def empty(block: nn.Module) -> None:

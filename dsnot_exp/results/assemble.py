@@ -14,6 +14,7 @@ from dsnot_exp.results.file import SCHEMA
 from dsnot_exp.results.outcome import Outcome
 from dsnot_exp.results.privacy import private
 from dsnot_exp.results.verdict import where_off, where_worse
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.distributed import current
 from dsnot_exp.utils.paths import PACKAGE
 
@@ -86,7 +87,7 @@ def sparsity_summary(outcome: Outcome) -> dict[str, Any]:
 
 def environment(device: torch.device) -> dict[str, Any]:
     packages = ("transformers", "peft", "datasets", "lm_eval", "dsnot_exp")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    name = accelerator.name(device) if accelerator.is_accelerator(device) else platform.machine()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -9,7 +9,7 @@ from dsnot_exp.methods.protocols import Needs
 from dsnot_exp.methods.statistics import Statistic
 from dsnot_exp.models.linears import Linear
 from dsnot_exp.run.plan import Plan
-from dsnot_exp.utils.batch_size import total_memory
+from dsnot_exp.utils.accelerator import total_memory
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.walk.allocation import needs_of
 

@@ -59,7 +59,7 @@ def check_options(config: Config) -> None:
     check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     _check_trackers(config)
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device) is None:
+    if re.fullmatch(r"[a-z_]+(:\d+)?", config.device) is None:
         raise RequestError(f"device={config.device}: choose from auto, cpu, cuda, cuda:0, ...")
     for stage in config.eval.baselines:
         check_choice("eval.baselines", stage, BASELINES)

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from dsnot_exp.utils import accelerator
+
 PHASES = (
     "load", "allocate", "calibrate", "prune", "refine", "reconstruct", "keep", "finetune",
     "evaluate",
@@ -31,8 +33,7 @@ class Clock:
         self.resumed = 0
         self._open: list[tuple[str, float]] = []  # phases under way, and when each began
         self._peaks = {"peak_rss_bytes": 0, "peak_device_bytes": 0}
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        accelerator.forget_peak(device)
         with suppress(OSError):  # Linux: forgets the peak of the sweep's earlier runs
             Path("/proc/self/clear_refs").write_text("5")
 
@@ -43,8 +44,7 @@ class Clock:
         try:
             yield
         finally:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            accelerator.wait(self.device)
             self._open.remove((phase, begin))
             self.seconds[phase] += time.perf_counter() - begin
 
@@ -58,8 +58,7 @@ class Clock:
     def memory(self) -> dict[str, int]:
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        cuda = self.device.type == "cuda"
-        on_device = torch.cuda.max_memory_allocated(self.device) if cuda else 0
+        on_device = accelerator.peak_memory(self.device)
         now = {"peak_rss_bytes": peak, "peak_device_bytes": on_device}
         return {name: max(size, self._peaks[name]) for name, size in now.items()}
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from dsnot_exp.models.linears import Linear, is_routed, owned
 from dsnot_exp.run.plan import Plan
-from dsnot_exp.utils.batch_size import total_memory
+from dsnot_exp.utils.accelerator import total_memory
 from dsnot_exp.utils.errors import RequestError
 
 

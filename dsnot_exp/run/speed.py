@@ -16,6 +16,7 @@ from dsnot_exp.models.source import locate
 from dsnot_exp.results.file import has_model
 from dsnot_exp.run.device import device_of
 from dsnot_exp.run.restored import restorable, restored, saved
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.errors import RunError, first_line
 
 PROMPT = 32  # tokens
@@ -40,7 +41,7 @@ def measure_speed(run: Path, result: dict[str, Any]) -> tuple[Speed, str]:
         raise RunError(f"--measure: {run}: out of memory ({first_line(error)})") from error
     count = torch.get_num_threads()
     threads = f", {count} thread{'s' if count > 1 else ''}" if device.type == "cpu" else ""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    name = accelerator.name(device)
     return speed, (
         f"one sequence, {size[1]} tokens of prompt, {NEW} generated, {dense.dtype} on {name}"
         f"{threads}; medians of {PAIRS} pairs"

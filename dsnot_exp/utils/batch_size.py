@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-import psutil
 import torch
 
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.errors import RunError
 
 T = TypeVar("T")
@@ -26,15 +26,8 @@ def per_forward(seqlen: int) -> int:
 def fitting(seqlen: int, vocabulary: int, device: torch.device) -> int:
     """Sequences per forward that computes logits. It depends on the device's total memory, not on
     the free memory, so that the same command gives the same digits every time."""
-    most = int(LOGITS_SHARE * total_memory(device) / (4 * vocabulary * seqlen))
+    most = int(LOGITS_SHARE * accelerator.total_memory(device) / (4 * vocabulary * seqlen))
     return max(1, min(per_forward(seqlen), most))
-
-
-def total_memory(device: torch.device) -> int:
-    """The bytes of memory that the device has, free or not."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return int(psutil.virtual_memory().total)
 
 
 def _log_halved(size: int) -> None:
@@ -60,7 +53,6 @@ def halve_on_out_of_memory(
                     f"out of memory on the device with one sequence at a time; {remedy}"
                 ) from error
         # Outside the except block: its traceback keeps the tensors alive.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        accelerator.release_memory()
         size //= 2
         on_halved(size)

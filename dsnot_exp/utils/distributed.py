@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import launched
 
@@ -100,16 +101,31 @@ def current() -> Ranks:
 def join() -> Ranks:
     """Join the process group if torchrun started this process. Each process has its own GPU."""
     if dist.is_available() and launched() and not dist.is_initialized():
-        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        local, gpus = int(os.environ["LOCAL_RANK"]), accelerator.count()
         if gpus:
             if local >= gpus:
                 raise RequestError(
                     f"torchrun --nproc-per-node={os.environ['LOCAL_WORLD_SIZE']}: this machine has "
                     f"{gpus} GPUs; start at most one process per GPU"
                 )
-            torch.cuda.set_device(local)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
+            accelerator.use(local)
+        dist.init_process_group(_backends(), timeout=TIMEOUT)
     return current()
+
+
+def _backends() -> str:
+    """What joins the processes, by kind of device: "cpu:gloo,cuda:nccl"."""
+    device = accelerator.present()
+    if device is None:
+        return "gloo"
+    try:
+        own = dist.get_default_backend_for_device(device)
+    except ValueError as error:
+        raise RequestError(
+            f"torchrun: torch {torch.__version__} has nothing that joins processes on "
+            f"{device.type} devices; start one process without torchrun"
+        ) from error
+    return f"cpu:gloo,{device.type}:{own}"
 
 
 def leave() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.models.shards import raw
+from dsnot_exp.utils import accelerator
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ def choose_place(wanted: str, size: int, device: torch.device) -> str:
     journal still writes one copy while the next block changes the other."""
     if wanted != "auto":
         return wanted
-    if device.type == "cuda" and 2 * size < SHARE * torch.cuda.mem_get_info(device)[0]:
+    on_device = accelerator.is_accelerator(device)
+    if on_device and 2 * size < SHARE * accelerator.free_memory(device):
         return "device"
     return "memory" if 2 * size < SHARE * psutil.virtual_memory().available else "disk"
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.shards import Shards, write_shard
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.distributed import ALONE, Ranks
 from dsnot_exp.utils.files import writing_state
 from dsnot_exp.walk.finished_block import FinishedBlock
@@ -119,7 +120,7 @@ class Journal:
             self._writing = view.index, None
             return
         tensors = self.placed.tensors(view.index, view.module)
-        if self.placed.device.type != "cpu":
+        if is_accelerator(self.placed.device):
             tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         # Nothing comes after the last block; several processes recompute theirs.
         kept = self.ranks.size == 1 and view.index < self.count - 1

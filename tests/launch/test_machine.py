@@ -72,7 +72,7 @@ def test_the_share_of_each_launcher(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     seen: dict[str, int] = {}
     monkeypatch.setattr(torch, "set_num_threads", lambda n: seen.update(threads=n))
-    monkeypatch.setattr(torch.cuda, "set_device", lambda n: seen.update(gpu=n))
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda n: seen.update(gpu=n))
     machine.take_share()
     expected = {"threads": threads, "gpu": gpu}
     assert seen == {key: value for key, value in expected.items() if value is not None}

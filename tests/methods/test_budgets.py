@@ -111,7 +111,7 @@ def test_the_first_entry_of_a_mask_is_the_highest_bit(
     """Also as it is packed on a GPU: the same operations, here on the CPU."""
     mask = mask_of(*rows)
     if on_gpu:
-        monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+        monkeypatch.setattr("dsnot_exp.methods.patterns.is_accelerator", lambda mask: True)
     assert packed(mask) == expected
 
 

@@ -15,6 +15,7 @@ from dsnot_exp.models.placement import (
     place,
     weight_bytes,
 )
+from dsnot_exp.utils import accelerator
 from tests.support.families import build, tokens
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -37,7 +38,8 @@ def test_a_block_that_is_trained_needs_room_beside_the_weights(
 ) -> None:
     model = build("llama")
     free = weight_bytes(model) + RESERVE + 100
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    monkeypatch.setattr(accelerator, "is_accelerator", lambda device: device == META)
+    monkeypatch.setattr(accelerator, "free_memory", lambda device: free)
     assert place(model, find_blocks(model), META, training=training).whole is whole
 
 

@@ -32,8 +32,7 @@ def test_float32_logits_take_a_sixteenth_of_the_memory_at_most(
     plenty = 2**50
     here, there = (memory, plenty) if device is CPU else (plenty, memory)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=here, available=1))
-    properties = SimpleNamespace(total_memory=there)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: properties)
+    monkeypatch.setattr("torch.accelerator.get_memory_info", lambda device: (1, there))
     assert fitting(seqlen, vocabulary, device) == sequences
     assert fitting(seqlen, vocabulary // 2, device) == 2 * sequences + (extra == -1)
     assert fitting(seqlen, 1, device) == per_forward(seqlen)

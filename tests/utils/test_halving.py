@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.batch_size import fitting, halve_on_out_of_memory, per_forward
 from dsnot_exp.utils.errors import RunError
 
@@ -75,8 +76,8 @@ def test_memory_is_released_before_the_next_try() -> None:
 
 def test_the_devices_cache_is_emptied_before_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[object] = []
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.empty_cache", lambda: events.append("empty"))
+    monkeypatch.setattr(accelerator, "present", lambda: torch.device("cuda"))
+    monkeypatch.setattr("torch.accelerator.empty_cache", lambda: events.append("empty"))
     halve_on_out_of_memory(4, full(1, events), "")
     assert events == [4, "empty", 2, "empty", 1]
 
@@ -95,6 +96,5 @@ def test_logits_take_a_sixteenth_of_the_memory(
     room = {"cpu": total, "cuda": total, "cuda" if device == "cpu" else "cpu": 1}
     memory = SimpleNamespace(total=room["cpu"], available=1, free=1)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    properties = SimpleNamespace(total_memory=room["cuda"])
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: properties)
+    monkeypatch.setattr("torch.accelerator.get_memory_info", lambda _: (1, room["cuda"]))
     assert fitting(256, 1000, torch.device(device)) == expected

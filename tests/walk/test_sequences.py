@@ -82,7 +82,7 @@ def test_states_return_what_was_stored(place: str, tmp_path: Path) -> None:
 def test_states_are_stored_in_the_first_place_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = SimpleNamespace(available=1000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (100, 200))
+    monkeypatch.setattr("dsnot_exp.utils.accelerator.free_memory", lambda device: 100)
     cuda = torch.device("cuda")
     assert choose_place("auto", 10, cuda) == "device"
     assert choose_place("auto", 100, cuda) == "memory"

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from dsnot_exp.methods.finetune.options import LoraOptions
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.errors import RequestError, RunError
 
 
@@ -110,7 +111,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     import numpy as np
 
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if is_accelerator(device) else []):
         torch.manual_seed(seed)
         try:
             yield

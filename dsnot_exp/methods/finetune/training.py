@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from dsnot_exp.methods.finetune.options import TrainingOptions
+from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.errors import RunError
 
@@ -59,9 +60,9 @@ def training_arguments(
         learning_rate=options.learning_rate,
         lr_scheduler_type=options.schedule,
         warmup_steps=round(options.warmup * options.steps),
-        fp16=device.type == "cuda" and model.dtype == torch.float16,  # scales the loss
-        use_cpu=device.type == "cpu",
-        dataloader_pin_memory=device.type == "cuda",
+        fp16=is_accelerator(device) and model.dtype == torch.float16,  # scales the loss
+        use_cpu=not is_accelerator(device),
+        dataloader_pin_memory=is_accelerator(device),
         remove_unused_columns=False,
         seed=seed,
         logging_steps=1,

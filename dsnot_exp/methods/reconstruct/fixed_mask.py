@@ -12,6 +12,7 @@ from torch import Tensor
 from dsnot_exp.methods.normal_equations import Normalised, error_change, right_side, shared
 from dsnot_exp.methods.protocols import Needs, Rows
 from dsnot_exp.methods.statistics import InputStatistics, Statistic
+from dsnot_exp.utils.accelerator import is_accelerator
 
 # B, start and mask (rows, in) -> x (rows, in), 0 where the mask is False
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -52,7 +53,7 @@ def reconstructed(
     weight's own precision, would not fall keeps its weights. Raises ArithmeticError for a solution
     that is not finite."""
     target, result = right_side(problem, dense, statistics), sparse.clone()
-    height = max(1, (ENTRIES_GPU if dense.is_cuda else ENTRIES) // dense.shape[1])
+    height = max(1, (ENTRIES_GPU if is_accelerator(dense) else ENTRIES) // dense.shape[1])
     for low in range(0, len(dense), height):
         rows = slice(low, low + height)
         wanted, old, kept = problem.scaled(dense[rows]), sparse[rows], mask[rows]

@@ -25,6 +25,7 @@ from dsnot_exp.methods.protocols import Initial, Refined
 from dsnot_exp.methods.refine import exchange_kernel
 from dsnot_exp.methods.refine.exchange_gram import Gram
 from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.utils.accelerator import is_accelerator
 
 LEAST = 1e-7  # an exchange must lower the loss by this share of the row's energy
 ENTRIES, ENTRIES_GPU = 1 << 22, 1 << 27  # of H's rows that are looked at together
@@ -106,7 +107,7 @@ class Exchanger:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `best`, of the weights `out: (rows, some)` with all pruned ones."""
         few, width = out.shape[1], value.shape[1]
-        entries = ENTRIES_GPU if value.is_cuda else ENTRIES
+        entries = ENTRIES_GPU if is_accelerator(value) else ENTRIES
         found = []
         for part in range(0, len(out), height := max(1, entries // (few * width))):
             rows = slice(part, part + height)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Two integers per weight: a row of 2^14 fits the registers, one of 2^15 them and the L1 cache.
 WIDEST = 1 << 15
+COMPILED = ("cuda", "xpu")  # kinds of device for which Triton has compilers; AMD's are cuda too
 _failed: set[torch.device] = set()
 
 
@@ -43,7 +44,7 @@ def kernel(device: torch.device, dtype: torch.dtype) -> str:
 
 def on_triton(weight: Tensor) -> bool:
     """TRITON_INTERPRET=1, Triton's debugging switch, runs the kernel on the CPU."""
-    return weight.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
+    return weight.device.type in COMPILED or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def swap(
