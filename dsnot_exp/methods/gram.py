@@ -58,7 +58,7 @@ def add_gram(gram: Tensor, tokens: Tensor) -> None:
     """gram += A^T A on and above the diagonal, sequence by sequence, for A = one sequence of
     `tokens: (sequences, tokens, in)`; gram: (in, in), float32. The matrix is symmetric, so each
     stripe of columns stops at the diagonal, which saves almost half of the products."""
-    if tokens.dtype == torch.bfloat16 and _copied(tokens) and gram_kernel.available():
+    if _compiled(tokens):
         return gram_kernel.add_gram(gram, tokens)
     for sequence in tokens:
         for part in sequence.split(ROWS) if _copied(tokens) else [sequence]:
@@ -68,7 +68,7 @@ def add_gram(gram: Tensor, tokens: Tensor) -> None:
 def add_cross(sums: Tensor, left: Tensor, right: Tensor) -> None:
     """sums += L^T A, sequence by sequence; left: (sequences, tokens, out), right: (sequences,
     tokens, in), of one dtype; sums: (out, in), float32."""
-    if right.dtype == torch.bfloat16 and _copied(right) and gram_kernel.available():
+    if _compiled(right):
         return gram_kernel.add_cross(sums, left, right)
     rows = ROWS if _copied(right) else right.shape[1]
     for a, b in zip(left, right, strict=True):
@@ -103,6 +103,11 @@ def to_unit_diagonal(gram: Tensor) -> Tensor:
     factor = torch.where(scale == 0, 0, 1 / scale)
     gram.mul_(factor).mul_(factor[:, None]).diagonal().fill_(1)
     return scale
+
+
+def _compiled(tokens: Tensor) -> bool:
+    in_memory = not is_accelerator(tokens)
+    return in_memory and tokens.dtype == torch.bfloat16 and gram_kernel.available()
 
 
 def _copied(tokens: Tensor) -> bool:

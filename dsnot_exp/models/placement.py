@@ -73,9 +73,19 @@ class Placed:
         from accelerate import infer_auto_device_map
 
         never_split = sorted({type(block).__name__ for block in self.blocks[1]})
-        device_map = infer_auto_device_map(self.model, no_split_module_classes=never_split)
-        with dispatched(self.model, device_map):
-            yield self.model
+        device_map = infer_auto_device_map(
+            self.model, accelerator.free_everywhere(), no_split_module_classes=never_split
+        )
+        try:
+            with dispatched(self.model, device_map):
+                yield self.model
+        finally:
+            self.keep_blocks_in_memory()
+
+    def keep_blocks_in_memory(self) -> None:
+        """Move the blocks to memory, and everything else to the device, wherever they were."""
+        self.blocks[1].to("cpu")
+        move_all_but(self.blocks[1], self.model, self.device)
 
 
 def place(
@@ -91,8 +101,9 @@ def place(
     needed = weight_bytes(model) + RESERVE + training
     if not accelerator.is_accelerator(device) or needed < accelerator.free_memory(device):
         return Placed(model.to(device), blocks, device, dense=dense, loaded=loaded)
-    move_all_but(blocks[1], model, device)
-    return Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)
+    placed = Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)
+    placed.keep_blocks_in_memory()
+    return placed
 
 
 def weight_bytes(model: nn.Module) -> int:

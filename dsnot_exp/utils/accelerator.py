@@ -60,6 +60,13 @@ def _memory(device: torch.device) -> tuple[int, int]:
     return int(free), int(total)
 
 
+def free_everywhere() -> dict[int | str, int]:
+    """Free bytes of all accelerators, by number, and of main memory, as accelerate takes them."""
+    kind, memory = present(), int(psutil.virtual_memory().available)
+    devices = [torch.device(kind.type, number) for number in range(count())] if kind else []
+    return {**{index(device): free_memory(device) for device in devices}, "cpu": memory}
+
+
 def forget_peak(device: torch.device) -> None:
     """`peak_memory` counts from here."""
     if is_accelerator(device):
