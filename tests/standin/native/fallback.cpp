@@ -95,7 +95,7 @@ void reset_calls() {
 namespace {
 
 // Where the CPU has a kernel of its own and other devices a composition of operators
-// (native_layer_norm), the stand-in takes the CPU's, whose bits differ.
+// (native_layer_norm, silu_backward), the stand-in takes the CPU's, whose bits differ.
 void prefer_cpu_kernels() {
   using c10::DispatchKey;
   static auto* const library = new torch::Library(
@@ -105,7 +105,8 @@ void prefer_cpu_kernels() {
     const auto op = dispatcher.findSchema(name);
     if (name.name.rfind("aten::", 0) == 0 && op.has_value() &&
         op->hasKernelForDispatchKey(DispatchKey::CPU) &&
-        op->hasKernelForDispatchKey(DispatchKey::CompositeExplicitAutograd) &&
+        (op->hasKernelForDispatchKey(DispatchKey::CompositeExplicitAutograd) ||
+         op->hasKernelForDispatchKey(DispatchKey::CompositeImplicitAutograd)) &&
         !op->hasKernelForDispatchKey(DispatchKey::PrivateUse1)) {
       library->impl(toString(name).c_str(), torch::CppFunction::makeFromBoxedFunction<&fallback>());
     }
