@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from tests.standin.environment import ROOT, environ
 
 CASES = Path(__file__).with_name("cases")
@@ -54,5 +56,4 @@ assert torch.zeros(2, device="standin").sum().item() == 0
 
 
 def test_the_device_is_not_registered_here() -> None:
-    code = "import torch; assert torch.accelerator.current_accelerator() is None"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert not hasattr(torch, "standin")
