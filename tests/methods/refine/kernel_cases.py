@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -24,16 +24,40 @@ from dsnot_exp.methods.statistics import InputStatistics
 from tests.methods.refine import twin
 from tests.methods.refine.test_dsnot import layer, moved, refine
 
-PATTERNS: list[Pattern] = [Unstructured(0.6), NM(2, 4), NM(1, 4), NM(3, 4)]
+PATTERNS: list[Pattern] = [Unstructured(0.6), NM(2, 4), NM(1, 4), NM(2, 6)]
+
+
+INTERPRETED = backend.on_triton(torch.empty(0))
+ROWS = 3 if INTERPRETED else 6  # the interpreter takes hundredths of a second per cycle
+
+if INTERPRETED:
+    # It replaces the language's functions again at every call of a helper. Once is enough, and
+    # halves the time.
+    import triton.language
+    from triton.runtime import interpreter
+
+    from dsnot_exp.methods.refine.dsnot.triton_kernel import refine_row
+
+    for function in (refine_row, triton.language.max):
+        interpreter._patch_lang(function.fn)
+    interpreter._patch_lang = lambda function: SimpleNamespace(restore=lambda: None)
 
 
 def module() -> ModuleType:
     """The kernel's own."""
-    if not backend.on_triton(torch.empty(0)):
+    if not INTERPRETED:
         return c_kernel
     from dsnot_exp.methods.refine.dsnot import triton_kernel
 
     return triton_kernel
+
+
+@pytest.fixture(autouse=True)
+def _rows_of_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's kernel takes a row by chunks: 3 of them in 48 columns, and groups of 6 straddle
+    two."""
+    if INTERPRETED:
+        monkeypatch.setattr(module(), "CHUNK", 16)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +97,7 @@ def both(
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 @pytest.mark.parametrize("seed", range(2))
 def test_equals_plain_version_and_twin(pattern: Pattern, seed: int, launches: list[int]) -> None:
-    weight, statistics = layer(seed, rows=6)
+    weight, statistics = layer(seed, rows=ROWS)
     initial = Wanda()(weight, statistics, pattern, True)
     for method in (DSnoT(max_cycles=3), DSnoT(update_threshold=0.0, variance_power=0.5)):
         found = both(method, weight, initial, statistics, pattern, launches)
@@ -110,7 +134,7 @@ def test_numbers_of_any_bits(pattern: Pattern, dtype: torch.dtype, launches: lis
 @pytest.mark.parametrize("flip", ["always", "never"])
 @pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4), NM(1, 4)], ids=str)
 def test_moved_weights_and_flips(pattern: Pattern, flip: str, launches: list[int]) -> None:
-    weight, statistics = layer(3, rows=6)
+    weight, statistics = layer(3, rows=ROWS)
     initial = replace(
         Wanda()(weight, statistics, pattern, True), weight=moved(weight, 32), moved=True
     )
@@ -121,7 +145,7 @@ def test_moved_weights_and_flips(pattern: Pattern, flip: str, launches: list[int
 
 
 def test_ties_and_running_on(launches: list[int]) -> None:
-    weight, s = layer(2, rows=6)
+    weight, s = layer(2, rows=ROWS)
     weight = (weight * 2).round() / 2 + 0.25
     ones = torch.ones(48)
     statistics = replace(s, mean=s.mean.abs().round() + 0.5, norm=ones, var=ones)
@@ -136,9 +160,24 @@ def test_ties_and_running_on(launches: list[int]) -> None:
         assert torch.equal(found.mask, mask)
 
 
+@pytest.mark.parametrize("pattern", [Unstructured(0.6), NM(2, 4)], ids=str)
+def test_a_wide_row(pattern: Pattern, monkeypatch: pytest.MonkeyPatch, launches: list[int]) -> None:
+    """Chunks as large as on a GPU, and the last one partly empty; equal keys in several."""
+    if INTERPRETED:
+        monkeypatch.setattr(module(), "CHUNK", 256)
+    weight, statistics = layer(4, rows=3, width=1300)
+    weight = (weight * 8).round() / 8
+    initial = Wanda()(weight, statistics, pattern, True)
+    method = DSnoT(max_cycles=12, update_threshold=0.0, stop_on_sign_flip="never")
+    found = both(method, weight, initial, statistics, pattern, launches)
+    assert found.swaps.tolist() == [12, 12, 12]
+    ends = (found.mask != initial.mask).nonzero()[:, 1]
+    assert len(set((ends // 256).tolist())) > 3
+
+
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_degenerate_channels_and_rows(pattern: Pattern, launches: list[int]) -> None:
-    weight, s = layer(7, rows=6)
+    weight, s = layer(7, rows=ROWS)
     mean, var, norm = s.mean.clone(), s.var.clone(), s.norm.clone()
     mean[:8], var[:8], norm[:8] = 0, 0, 0  # dead
     var[8:12] = 0  # constant
@@ -154,7 +193,7 @@ def test_degenerate_channels_and_rows(pattern: Pattern, launches: list[int]) -> 
 
 
 def test_no_cycles_and_other_criteria_launch_nothing(launches: list[int]) -> None:
-    weight, statistics = layer(0, rows=6)
+    weight, statistics = layer(0, rows=ROWS)
     pattern = Unstructured(0.6)
     initial = Wanda()(weight, statistics, pattern, True)
     none = refine(DSnoT(max_cycles=0), weight, initial, statistics, pattern)
@@ -170,7 +209,7 @@ def test_a_launch_that_fails_is_told_once_and_changes_nothing(
     def refused(*args: object) -> None:
         raise RuntimeError("out of resource: registers")
 
-    weight, statistics = layer(0, rows=6)
+    weight, statistics = layer(0, rows=ROWS)
     pattern = Unstructured(0.6)
     initial = Wanda()(weight, statistics, pattern, True)
     found = both(DSnoT(), weight, initial, statistics, pattern, launches)

@@ -17,19 +17,17 @@ from dsnot_exp.methods.refine.dsnot import c_kernel
 
 log = logging.getLogger(__name__)
 
-# Two integers per weight: a row of 2^14 fits the registers, one of 2^15 them and the L1 cache.
-WIDEST = 1 << 15
 COMPILED = ("cuda", "xpu")  # kinds of device for which Triton has compilers; AMD's are cuda too
 _failed: set[torch.device] = set()
 
 
 def usable(weight: Tensor) -> bool:
     """Whether a kernel can refine `weight: (out, in)`. On a GPU this takes Triton (CPU builds of
-    torch do not have it) and rows that fit; in memory, a C compiler."""
+    torch do not have it); in memory, a C compiler."""
     if weight.device in _failed:
         return False
     if on_triton(weight):
-        return weight.shape[1] <= WIDEST and importlib.util.find_spec("triton") is not None
+        return importlib.util.find_spec("triton") is not None
     in_memory = weight.device.type == "cpu" and weight.dtype in c_kernel.DTYPES
     return in_memory and native.available("dsnot_rows")
 
@@ -53,7 +51,7 @@ def swap(
 ) -> tuple[Tensor, Tensor, Tensor] | None:  # fmt: skip
     """`divisor: (in,)`, `error: (out,)` -> (mask, error after, swaps), or None if it cannot run.
 
-    If a kernel fails (no compiler, a GPU with too few registers), a warning is logged once, and
+    If a kernel fails (no compiler, a GPU that Triton does not know), a warning is logged once, and
     tensor operations refine that device's layers.
     """
     statistics, initial, pattern = layer.statistics, layer.initial, layer.pattern

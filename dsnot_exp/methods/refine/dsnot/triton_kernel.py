@@ -1,70 +1,135 @@
-"""DSnoT in one Triton kernel: one program per row, which stays on chip through all cycles.
+"""DSnoT in one Triton kernel: one program of a single warp per row, all cycles in one launch.
 
 It makes the same swaps as `cycles.py`, to the bit, for the paper's criteria: grow = mean_over_var
-or mean, prune = signed_wanda. A row is two integers per weight, the keys of candidates.py:
+or mean, prune = signed_wanda. A weight has one of the keys of candidates.py, with the sign of its
+contribution, and 0 if it is not a candidate:
 
     grow    of a pruned weight, the largest |c| / var^gamma has the largest magnitude
-    prune   of a kept weight, the smallest |W^| * norm (N:M: initial score) has the largest
-    sign    of the contribution; 0: not a candidate, or moved already
+    prune   of a kept weight, the smallest |W^| * norm has the largest
 
-A cycle takes the maximum of each, and the leftmost column that has it. Per row, the weight, the
-mask and three vectors are read once. Only `backend.py` imports this file.
+A row is divided into chunks of columns. The first pass reads the row once and keeps each chunk's
+largest key of either sign, its tops, in registers. A cycle finds the leftmost chunk with the
+largest top, computes the chunk's keys again, finds the leftmost column that has the top, and
+updates the chunk's tops. So any width fits, and a cycle costs a wide row no more than a narrow one.
+KiB read per row in bfloat16, most of it the vectors, which all rows share:
+
+    width                                4096   5120   8192   11008   13824   14336   28672
+    first pass, 15 bytes per weight        60     75    120     161     203     210     420
+    a cycle                               6.5 at any of these: 256 keys of 15 and 256 of 11 bytes
+    a cycle that computed every key       104    130    208     280     351     364     728
+
+Only `backend.py` imports this file.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-PER_WARP = 1024  # 32 weights, so 64 registers, per thread
-
-
-@triton.jit
-def largest(key, sign, column, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """-> (the largest sign * key, the leftmost column that has it). This is cheaper than one
-    reduction of pairs, and only the key stays in registers between the two."""
-    top = tl.max(key * sign, axis=0)
-    return top, tl.min(tl.where(key == top * sign, column, BLOCK - 1), axis=0)
+CHUNK = 256  # 8 columns per thread of a warp of 32
+LAUNCH = {"num_warps": 1, "enable_fp_fusion": False}
 
 
 @triton.jit
 def magnitude(value):  # type: ignore[no-untyped-def]
-    """The bits of |value| as an integer."""
-    return tl.abs(value).to(tl.int32, bitcast=True)
+    """The bits of |value| as an integer; a float's abs need not keep those of a NaN."""
+    return value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+
+
+@triton.jit
+def signed(key, negative):  # type: ignore[no-untyped-def]
+    return tl.where(negative, -key, key)
+
+
+@triton.jit
+def values(weight, unit, column, inside):  # type: ignore[no-untyped-def]
+    """-> (weight, contribution) in float32, 0 where not `inside`."""
+    w = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    return w, w * tl.load(unit + column, mask=inside, other=0.0)
+
+
+@triton.jit
+def grow_keys(weight, state, unit, divisor, norm, column, inside):  # type: ignore[no-untyped-def]
+    _, c = values(weight, unit, column, inside)
+    score = tl.div_rn(c, tl.load(divisor + column, mask=inside, other=1.0))
+    alive = tl.load(norm + column, mask=inside, other=0.0) > 0
+    pruned = tl.load(state + column, mask=inside, other=1) == 0
+    key = tl.where(pruned & alive & (c != 0), magnitude(score) + 1, 0)
+    return signed(key, c.to(tl.int32, bitcast=True) < 0)
+
+
+@triton.jit
+def prune_keys(weight, state, unit, norm, column, inside):  # type: ignore[no-untyped-def]
+    w, c = values(weight, unit, column, inside)
+    cost = w * tl.load(norm + column, mask=inside, other=0.0)
+    kept = tl.load(state + column, mask=inside, other=0) == 1
+    key = tl.where(kept & (c != 0), magnitude(cost) ^ 0x7FFFFFFF, 0)
+    return signed(key, c.to(tl.int32, bitcast=True) < 0)
+
+
+@triton.jit
+def dearest_first(key):  # type: ignore[no-untyped-def]
+    """Turns a prune key round: the largest cost has the largest key. It is its own inverse."""
+    other = (tl.abs(key) ^ 0x7FFFFFFF) + 1
+    return tl.where(key == 0, 0, signed(other, key < 0))
+
+
+@triton.jit
+def leftmost(chosen, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The first place that is chosen, or the last place if none is."""
+    return tl.min(tl.where(chosen, tl.arange(0, SIZE), SIZE - 1), axis=0)
+
+
+@triton.jit
+def entered(tops, key, chunk, CHUNKS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """`tops: (2 * CHUNKS,)`: each chunk's largest key above 0, then each one's largest below."""
+    place = tl.arange(0, 2 * CHUNKS)
+    tops = tl.where(place == chunk, tl.max(key, axis=0), tops)
+    return tl.where(place == chunk + CHUNKS, tl.max(-key, axis=0), tops)
+
+
+@triton.jit
+def largest(tops, below, CHUNKS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """-> (the largest top above 0, or below 0; the leftmost chunk that has it)."""
+    place = tl.arange(0, 2 * CHUNKS)
+    tops = tl.where((place >= CHUNKS) == below, tops, 0)
+    top = tl.max(tops, axis=0)
+    return top, leftmost(tops == top, 2 * CHUNKS) % CHUNKS
 
 
 @triton.jit
 def refine_row(  # type: ignore[no-untyped-def]
-    weight, present, scores, mask, unit, divisor, norm, threshold,  # read
-    new_mask, error, swaps,  # written; error: before -> after
+    weight, present, scores, unit, divisor, norm, threshold,  # read
+    state, error, swaps,  # written; error: before -> after
     width, cycles,
-    M: tl.constexpr, FLIP_STOPS: tl.constexpr, RUN_ON: tl.constexpr, BLOCK: tl.constexpr,
+    M: tl.constexpr, GROUP: tl.constexpr, FLIP_STOPS: tl.constexpr, RUN_ON: tl.constexpr,
+    CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
-    """M: 0 = unstructured. RUN_ON: a sign without candidates left continues with the
-    other's, the most important first."""
+    """M: 0 = unstructured; GROUP: the power of two from M on. RUN_ON: a sign without candidates
+    left continues with the other's, the most important first.
+
+    `state` of a weight: 0 = pruned, 1 = kept; plus 2: has moved, or can never move.
+    """
     row = tl.program_id(0)
     start = row.to(tl.int64) * width  # a large layer has more than 2^31 weights
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    kept = tl.load(mask + start + column, mask=inside, other=0) != 0
-    w = tl.load(weight + start + column, mask=inside, other=0.0).to(tl.float32)
-    v = tl.load(present + start + column, mask=inside, other=0.0).to(tl.float32)
-    unit_k = tl.load(unit + column, mask=inside, other=0.0)
-    divisor_k = tl.load(divisor + column, mask=inside, other=1.0)
-    norm_k = tl.load(norm + column, mask=inside, other=0.0)
-
-    c = w * unit_k
-    grow = tl.where(kept | (norm_k <= 0) | (c == 0), 0, magnitude(tl.div_rn(c, divisor_k)) + 1)
-    grow = tl.where(c < 0, -grow, grow)
-    if M > 0:
-        cost = tl.load(scores + start + column, mask=inside, other=0.0).to(tl.float32)
-        prune = tl.where(kept, magnitude(cost) ^ 0x7FFFFFFF, 0)
-    else:
-        c = v * unit_k
-        prune = tl.where(kept & (c != 0), magnitude(tl.abs(v) * norm_k) ^ 0x7FFFFFFF, 0)
-        prune = tl.where(c < 0, -prune, prune)
+    weight, present, scores, state = weight + start, present + start, scores + start, state + start
+    lane = tl.arange(0, CHUNK)
+    grow = tl.zeros([2 * CHUNKS], tl.int32)
+    prune = tl.zeros([2 * CHUNKS], tl.int32)
+    dear = tl.zeros([2 * CHUNKS], tl.int32)
+    for chunk in range(tl.cdiv(width, CHUNK)):
+        column = chunk * CHUNK + lane
+        key = grow_keys(weight, state, unit, divisor, norm, column, column < width)
+        grow = entered(grow, key, chunk, CHUNKS)
+        if M == 0:
+            key = prune_keys(present, state, unit, norm, column, column < width)
+            prune = entered(prune, key, chunk, CHUNKS)
+            if RUN_ON:
+                dear = entered(dear, dearest_first(key), chunk, CHUNKS)
 
     e = tl.load(error + row)
     limit = tl.load(threshold)
@@ -72,36 +137,64 @@ def refine_row(  # type: ignore[no-untyped-def]
     count = 0
     active = (tl.abs(e) > limit) & (count < cycles)
     while active:
-        sign = tl.where(e < 0, -1, 1)
-        best, g = largest(grow, sign, column, BLOCK)
+        below = e < 0
+        best, chunk = largest(grow, below, CHUNKS)
+        column = chunk * CHUNK + lane
+        key = grow_keys(weight, state, unit, divisor, norm, column, column < width)
+        g = chunk * CHUNK + leftmost(key == signed(best, below), CHUNK)
+        grow = entered(grow, tl.where(column == g, 0, key), chunk, CHUNKS)
         if M > 0:
-            group = tl.where(column // M == g // M, prune, 0)
-            cheapest, p = largest(group, 1, column, BLOCK)
+            member = tl.arange(0, GROUP)
+            column = g // M * M + member
+            inside = (member < M) & (column < width)
+            kept = tl.load(state + column, mask=inside, other=0) == 1
+            cost = tl.load(scores + column, mask=inside, other=0.0).to(tl.float32)
+            key = tl.where(kept, magnitude(cost) ^ 0x7FFFFFFF, 0)
+            cheapest = tl.max(key, axis=0)
+            p = g // M * M + leftmost(key == cheapest, GROUP)
         else:
-            cheapest, p = largest(prune, -sign, column, BLOCK)
+            cheapest, chunk = largest(prune, below == 0, CHUNKS)
+            wanted = signed(cheapest, below == 0)
             if RUN_ON:
-                other = prune * sign
-                dearest = tl.where(other > 0, (other ^ 0x7FFFFFFF) + 1, 0)
-                most, q = largest(dearest, 1, column, BLOCK)
-                p = tl.where(cheapest > 0, p, q)
-                cheapest = tl.maximum(cheapest, tl.where(cheapest > 0, 0, most))
-        # Rounded to float32 and then widened: the compiler cannot fuse these into one operation.
-        grown = tl.load(weight + start + g).to(tl.float32) * tl.load(unit + g)
-        pruned = tl.load(present + start + p).to(tl.float32) * tl.load(unit + p)
-        after = e + pruned.to(tl.float64) - grown.to(tl.float64)
+                most, far = largest(dear, below, CHUNKS)
+                wanted = tl.where(cheapest > 0, wanted, dearest_first(signed(most, below)))
+                chunk = tl.where(cheapest > 0, chunk, far)
+                cheapest = tl.where(cheapest > 0, cheapest, most)
+            column = chunk * CHUNK + lane
+            key = prune_keys(present, state, unit, norm, column, column < width)
+            p = chunk * CHUNK + leftmost(key == wanted, CHUNK)
+            key = tl.where(column == p, 0, key)
+            prune = entered(prune, key, chunk, CHUNKS)
+            if RUN_ON:
+                dear = entered(dear, dearest_first(key), chunk, CHUNKS)
         swap = (best > 0) & (cheapest > 0)
         passed = (best > 0) & (cheapest <= 0) & (M > 0)  # N:M: this group has nothing left
+        # Rounded to float32 and then widened: the compiler cannot fuse these into one operation.
+        _, grown = values(weight, unit, g, swap)
+        _, pruned = values(present, unit, p, swap)
+        after = e + pruned.to(tl.float64) - grown.to(tl.float64)
         if FLIP_STOPS:
             swap = swap & (after != 0) & ((after > 0) == positive_first)
-        tl.store(new_mask + start + g, 1, mask=swap)
-        tl.store(new_mask + start + p, 0, mask=swap)
-        grow = tl.where((column == g) & (swap | passed), 0, grow)
-        prune = tl.where((column == p) & swap, 0, prune)
+        tl.store(state + g, tl.where(swap, 3, 2), mask=swap | passed)
+        tl.store(state + p, 2, mask=swap)
+        # One thread has stored; the next cycle loads in all. (A load of this cycle that comes
+        # late does no harm: a grown weight is not 1 before nor after, a pruned one not 0.)
+        tl.debug_barrier()
         e = tl.where(swap, after, e)
         count += tl.where(swap, 1, 0)
         active = (swap | passed) & (tl.abs(e) > limit) & (count < cycles)
     tl.store(error + row, e)
     tl.store(swaps + row, count)
+
+
+def constants(width: int, m: int, flip_stops: bool, run_on: bool) -> dict[str, int]:
+    """What the kernel is compiled for. Very wide rows have wider chunks, not too many of them."""
+    chunk = max(CHUNK, triton.next_power_of_2(math.isqrt(width)))
+    return {
+        "M": m, "GROUP": triton.next_power_of_2(max(1, m)),
+        "FLIP_STOPS": flip_stops, "RUN_ON": run_on,
+        "CHUNK": chunk, "CHUNKS": triton.next_power_of_2(triton.cdiv(width, chunk)),
+    }  # fmt: skip
 
 
 def refine_rows(
@@ -115,15 +208,15 @@ def refine_rows(
     -> (mask, error after, swaps).
     """
     rows, width = weight.shape
-    matrices = [x.contiguous() for x in (weight, present, scores, mask.view(torch.uint8))]
+    matrices = [x.contiguous() for x in (weight, present, scores)]
+    state = mask.clone(memory_format=torch.contiguous_format).view(torch.uint8)
     after, swaps = error.clone(), torch.zeros_like(error, dtype=torch.int64)
-    new_mask = mask.clone(memory_format=torch.contiguous_format)
-    block = triton.next_power_of_2(width)
     # In float64, as the error; a plain number would become a float32.
     limit = torch.full((1,), threshold, dtype=torch.float64, device=weight.device)
-    refine_row[(rows,)](
-        *matrices, unit, divisor, norm, limit, new_mask.view(torch.uint8), after, swaps,
-        width, cycles, M=m, FLIP_STOPS=flip_stops, RUN_ON=run_on, BLOCK=block,
-        num_warps=min(32, max(1, block // PER_WARP)), enable_fp_fusion=False,
-    )  # fmt: skip
-    return new_mask, after, swaps
+    # Triton launches on the current device, which need not be the weight's.
+    with torch.accelerator.device_index(weight.device.index):
+        refine_row[(rows,)](
+            *matrices, unit, divisor, norm, limit, state, after, swaps, width, cycles,
+            **constants(width, m, flip_stops, run_on), **LAUNCH,
+        )  # fmt: skip
+    return state.bitwise_and_(1).view(torch.bool), after, swaps
