@@ -12,8 +12,8 @@ from dsnot_exp.api.arguments import ArgumentError, named_arguments
 from dsnot_exp.api.tables import layers_of_result, metric_table, overlap_table
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.results.file import NAME, NOTE, has_model, kept_folder, recorded_error
+from dsnot_exp.results.method_names import method_of
 from dsnot_exp.results.read import read_result
-from dsnot_exp.results.stages import method_of
 from dsnot_exp.utils.errors import RunError
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.save import save_model
 from dsnot_exp.models.source import Source
 from dsnot_exp.models.sparse_record import read_record
+from dsnot_exp.results.method_names import joined, methods_of, pretty
 from dsnot_exp.utils.folders import recover
 from dsnot_exp.walk.sparsified import Sparsified
 
@@ -103,8 +104,7 @@ class Sparse:
                 )
 
     def __repr__(self) -> str:
-        names = (self.config[group]["name"] for group in ("prune", "refine", "reconstruct"))
-        methods = " + ".join(name for name in names if name != "none")
+        methods = pretty(joined(methods_of(self.config)))
         pattern = self.config["pattern"]
         kind = "" if pattern == "unstructured" else f" ({pattern})"
         return (

@@ -15,7 +15,7 @@ from dsnot_exp.models.source import locate
 from dsnot_exp.models.sparse_record import write_record
 from dsnot_exp.results.card.facts import base_name
 from dsnot_exp.results.file import MODEL, has_model
-from dsnot_exp.results.stages import GROUPS, method_of
+from dsnot_exp.results.method_names import methods_of
 from dsnot_exp.run.restored import restorable, restored
 from dsnot_exp.utils.errors import RequestError
 
@@ -49,7 +49,7 @@ def recipe_of(result: dict[str, Any]) -> dict[str, Any]:
     config, model = result["config"], result["model"]
     revision = model.get("revision")
     return {
-        **{group: method_of(config, group) for group in GROUPS},
+        **methods_of(config),
         "pattern": config["pattern"],
         "sparsity": result["sparsity"]["achieved"],
         "masks_sha256": result["masks_sha256"],

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from dsnot_exp.results.stages import GROUPS
+from dsnot_exp.results.method_names import GROUPS, joined
 
 TARGET = ("calib.target.alpha", "calib.target.beta")
-DOES_NOTHING = (None, "none", "uniform", "dense")
 # What a run did whose version had no such option. Else it would fit beside any value of it.
 ASSUMED = {
     "allocate.name": "uniform", "reconstruct.name": "none", "finetune.name": "none",
@@ -19,10 +18,7 @@ Options = Mapping[str, Any]
 
 def methods(options: Options, without: Collection[str] = ()) -> str:
     """The methods in order, such as `wanda+dsnot`; empty if nothing was pruned."""
-    names = [options.get(f"{group}.name") for group in GROUPS if group not in without]
-    if options.get("prune.name") in ("none", "dense"):  # the other methods have no mask
-        return ""
-    return "+".join(str(name) for name in names if name not in DOES_NOTHING)
+    return joined({group: options.get(f"{group}.name") for group in GROUPS}, without)
 
 
 def composition(options: Options, without: Collection[str] = ()) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from dsnot_exp.report.names import of_model, of_texts, pretty
+from dsnot_exp.report.names import of_model, of_texts
 from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend, logarithmic
 from dsnot_exp.report.tables.ranking import Ranking
+from dsnot_exp.results.method_names import pretty
 
 MARKERS = "osD^vPX*p"  # 9: prime to the number of colours, so that every pair occurs
 MOST = {"panels": 6, "columns": 3, "points": 20}

@@ -9,9 +9,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from dsnot_exp.report.layers import Map, best, errors, level, short
-from dsnot_exp.report.names import of_model, pretty
+from dsnot_exp.report.names import of_model
 from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas, legend, logarithmic
 from dsnot_exp.report.runs import Run
+from dsnot_exp.results.method_names import pretty
 
 WORDS = {
     "relative": "Relative error, ‖(W−Ŵ)X‖² / ‖WX‖²",

@@ -1,4 +1,4 @@
-"""The names of methods, models and texts as printed in tables and plots: their own words."""
+"""The names of models, texts and options as printed in tables and plots: their own words."""
 
 from __future__ import annotations
 
@@ -6,28 +6,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-NAMES = {
-    "dense": "Dense", "magnitude": "Magnitude", "wanda": "Wanda", "sparsegpt": "SparseGPT",
-    "dsnot": "DSnoT", "dsnot_official": "DSnoT (released)", "lora": "LoRA", "owl": "OWL",
-    "ria": "RIA", "alps": "ALPS", "moments": "moments", "swaps": "swaps", "cg": "CG",
-    "admm": "ADMM", "lstsq": "least squares", "block": "block", "fisher": "fisher",
-    "alpha": "AlphaPruning", "linear": "linear", "search": "search", "file": "file",
-}  # fmt: skip
 TEXTS = {"wikitext2": "WikiText-2", "c4": "C4", "ptb": "PTB"}
 # The last folder of a model's path, where it says nothing about the model.
 NAMELESS = re.compile(r"(hf|model|models|checkpoint|checkpoint-\d+|main|final|output|[0-9a-f]{40})")
 ON_THE_HUB = re.compile(r"[\w.-]+/([\w.-]+)")
 IN_THE_CACHE = re.compile(r"models--[^/]+?--([^/]+)")
-
-
-def pretty(method: str) -> str:
-    """Format `wanda+dsnot, 50 cycles` as in the papers: `Wanda + DSnoT, 50 cycles`. A method of a
-    plug-in keeps its name. Leave other labels unchanged."""
-    methods, comma, more = method.partition(",")
-    parts = methods.split("+")
-    if parts[0] not in NAMES and not (len(parts) > 1 and any(part in NAMES for part in parts)):
-        return method
-    return " + ".join(NAMES.get(part, part) for part in parts) + comma + more
 
 
 def of_path(path: str) -> str:

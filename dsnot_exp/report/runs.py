@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsnot_exp.report.composition import ASSUMED, composition, first, methods
+from dsnot_exp.report.composition import ASSUMED, composition, first
 from dsnot_exp.report.names import of_path
 from dsnot_exp.results.file import NAME, flatten
 from dsnot_exp.results.read import read_result
-from dsnot_exp.results.stages import already_sparse
+from dsnot_exp.results.stages import already_sparse, method_name
 
 VARIANT = "method and cycles"  # an axis
 
@@ -36,9 +36,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The methods applied to the weights, in order, such as `wanda+dsnot`. If there are none:
-        `dense`, or what made the model sparse before."""
-        return methods(self.options) or already_sparse(self.result) or "dense"
+        return method_name(self.result)
 
     @property
     def variant(self) -> str:

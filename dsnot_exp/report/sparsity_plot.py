@@ -12,12 +12,12 @@ from matplotlib.ticker import NullLocator
 from dsnot_exp.methods.notation import pruned_share
 from dsnot_exp.report.composition import first
 from dsnot_exp.report.line_styles import ALONE, Panel, patterns_of, styles_of
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.plot_style import Drawn, canvas, legend, logarithmic
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.grid import Grid, grids
 from dsnot_exp.report.tables.grid_axes import Column, Row
 from dsnot_exp.report.tables.table import Cell
+from dsnot_exp.results.method_names import pretty
 
 BESIDE = 0.03  # of the range of sparsities: how far N:M stand from the share that they prune
 MOST = {"panels": 4, "lines": 12}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from dsnot_exp.report.names import of_model, pretty
+from dsnot_exp.report.names import of_model
 from dsnot_exp.report.plot_style import COLOURS, Drawn, canvas
 from dsnot_exp.report.runs import Run, number
 from dsnot_exp.report.tables.costs import sparse_reused
+from dsnot_exp.results.method_names import pretty
 
 MOST = 16  # bars
 SEEN = 0.003  # of the longest bar: what is shorter cannot be seen

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.plot_style import COLOURS, INK, Drawn, canvas, legend
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.grid import Grid, grids
 from dsnot_exp.report.tables.grid_axes import Column, Row
 from dsnot_exp.report.tables.table import Cell
+from dsnot_exp.results.method_names import pretty
 
 MOST = {"panels": 4, "bars": 7}
 DENSE = "#6b6b6b"  # seen on white and on the dark page

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-GROUPS = ("prune", "allocate", "refine", "reconstruct", "finetune")  # as in a method's name
+from dsnot_exp.results.method_names import joined, method_of, methods_of, pretty
 
 
 def column_titles(result: dict[str, Any]) -> dict[str, str]:
     """The stages to show, and what each is. A run without a refiner has no refined model."""
-    config, before = result["config"], already_sparse(result) or "dense"
+    config, before = result["config"], pretty(already_sparse(result)) or "dense"
     if method_of(config, "prune") == "none":
         return {"refined": before}
     if method_of(config, "finetune") != "none":
@@ -19,9 +19,10 @@ def column_titles(result: dict[str, Any]) -> dict[str, str]:
     return {"dense": before, "pruned": "pruned", "refined": "refined"}
 
 
-def method_of(config: dict[str, Any], group: str) -> str:
-    """The method of a group; results of older versions lack some groups."""
-    return str((config.get(group) or {}).get("name", "none"))
+def method_name(result: dict[str, Any]) -> str:
+    """The methods that a run applied to the weights, such as `wanda+dsnot`. If there are none:
+    `dense`, or what made the model sparse before."""
+    return joined(methods_of(result["config"])) or already_sparse(result) or "dense"
 
 
 def already_sparse(result: dict[str, Any]) -> str:
@@ -29,6 +30,4 @@ def already_sparse(result: dict[str, Any]) -> str:
     sparse = result["model"].get("sparse")
     if not isinstance(sparse, dict) or not isinstance(sparse.get("sparsity"), int | float):
         return ""
-    methods = [sparse.get(group) for group in GROUPS]
-    name = "+".join(str(method) for method in methods if method not in (None, "none", "uniform"))
-    return f"{name or 'sparse'} {100 * sparse['sparsity']:.3g} %"
+    return f"{joined(sparse) or 'sparse'} {100 * sparse['sparsity']:.3g} %"

@@ -12,8 +12,8 @@ from dsnot_exp.models.source import Source
 from dsnot_exp.models.sparse_record import KEY, read_record
 from dsnot_exp.models.streamed import Streamed
 from dsnot_exp.models.zeros import Counts, count_zeros, share
+from dsnot_exp.results.method_names import GROUPS, joined, pretty
 from dsnot_exp.results.privacy import private
-from dsnot_exp.results.stages import GROUPS
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.walk.sparsified import Sparsified
 
@@ -59,7 +59,8 @@ def look_for_zeros(placed: Placed, source: Source, prunes: bool) -> Found:
 
 
 def _warnings(sparse: dict[str, Any], prunes: bool) -> list[str]:
-    by = f" by {sparse['prune']}" if sparse["prune"] else ""
+    methods = joined(sparse)
+    by = f" by {pretty(methods)}" if methods else ""
     if prunes:
         return [
             f"The model was already sparse before this run pruned it: {sparse['sparsity']:.1%} "

@@ -14,7 +14,7 @@ from dsnot_exp.config import ModelConfig
 from dsnot_exp.models.open import open_model
 from dsnot_exp.models.source import locate
 from dsnot_exp.results.file import MODEL, kept_folder
-from dsnot_exp.results.stages import method_of
+from dsnot_exp.results.method_names import method_of
 from dsnot_exp.run.content import model_fingerprint
 from dsnot_exp.utils.errors import RequestError, RunError
 from dsnot_exp.walk.kept import KeptSparse

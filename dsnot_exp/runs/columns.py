@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsnot_exp.report.runs import budget, in_order
+from dsnot_exp.results.method_names import pretty
 from dsnot_exp.results.stages import already_sparse
 from dsnot_exp.runs.fields import known_keys
 from dsnot_exp.runs.find import Found
@@ -57,6 +58,8 @@ def _field(key: str) -> Callable[[Found, Row], str]:
             return "null" if key.startswith("config.") and key in row else ""
         if key == "date":
             return moment(found.date)
+        if key == "method":
+            return pretty(value)
         if isinstance(value, float):
             return amount(value)
         return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)

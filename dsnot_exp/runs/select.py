@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dsnot_exp.report.runs import number
+from dsnot_exp.results.method_names import pretty
 from dsnot_exp.runs.fields import known_keys, resolve
 from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.wanted import shown
@@ -35,6 +36,8 @@ class Condition:
         if self.key not in row:
             return False
         found = row[self.key]
+        if self.key == "method":  # as it is written in results, or as it is printed
+            found = [found, pretty(str(found))]
         if self.sign in COMPARED:
             return _compares(COMPARED[self.sign], found, self.value)
         equal = any(_equals(found, one) for one in self.value.split(","))

@@ -8,6 +8,7 @@ from typing import Any
 
 from dsnot_exp.report.runs import Run, number
 from dsnot_exp.results.file import LOG, flatten
+from dsnot_exp.results.method_names import pretty
 from dsnot_exp.results.sizes import sizes
 from dsnot_exp.runs.defaults import differing
 from dsnot_exp.runs.files import contents, kept
@@ -77,7 +78,7 @@ def _about(sheet: Sheet, run: Run) -> None:
         if (count := number(model.get(key))) is not None:
             told.append(f"{count / 1e6:.2f} M {what}")
     sheet.line("model", ", ".join(told))
-    sheet.line("method", run.variant)
+    sheet.line("method", pretty(run.variant))
     sparsity = result["sparsity"]
     if (achieved := number(sparsity.get("achieved"))) is not None:
         of_all = number(sparsity.get("of_all_block_weights"))

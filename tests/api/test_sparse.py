@@ -88,7 +88,7 @@ def test_masks_and_tables_agree_with_the_weights() -> None:
     assert (sparse.layers.seconds > 0).all()
     assert sparse.seconds["calibrate"] > 0
     assert repr(sparse) == (
-        "<LlamaForCausalLM pruned by wanda + dsnot: 75.0% zeros in 21 layers, masks "
+        "<LlamaForCausalLM pruned by Wanda + DSnoT: 75.0% zeros in 21 layers, masks "
         f"{sparse.masks_sha256[:8]}>"
     )
     assert "<table" in sparse._repr_html_()
@@ -127,7 +127,7 @@ def test_a_saved_model_is_loaded_by_transformers_alone(tmp_path: Path) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor), name
     assert AutoTokenizer.from_pretrained(place)("anna")["input_ids"] == tokenizer("anna").input_ids
     assert os.listdir(place.parent) == ["out"]
-    with pytest.warns(UserWarning, match="already sparse before this run pruned it: .* by wanda"):
+    with pytest.warns(UserWarning, match="already sparse before this run pruned it: .* by Wanda"):
         again = dsnot_exp.prune(loaded, calibration=IDS, progress=False, sparsity=0.7)
     with pytest.raises(ArgumentError, match="holds a sparse model; give overwrite=True"):
         again.save_pretrained(place)

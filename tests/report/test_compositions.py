@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.runs import VARIANT, Run, load
 from dsnot_exp.report.tables.layouts import FURTHER, LAYOUTS, Layout
 from dsnot_exp.report.tables.study import tables
+from dsnot_exp.results.method_names import pretty
 from tests.report.folders import Report, fill, result
 
 Command = Callable[[Path], Report]

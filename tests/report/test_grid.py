@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from dsnot_exp.report.names import of_model, of_texts, pretty
+from dsnot_exp.report.names import of_model, of_texts
 from dsnot_exp.report.runs import load
 from dsnot_exp.report.tables.grid import Grid, grids
 from dsnot_exp.report.tables.grid_tables import tables
 from dsnot_exp.report.tables.table import Table
+from dsnot_exp.results.method_names import pretty
 from tests.report.folders import Report, fill, result
 
 Command = Callable[[Path], Report]

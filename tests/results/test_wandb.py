@@ -163,8 +163,9 @@ def test_an_online_rerun_resumes(tmp_path: Path) -> None:
 def test_the_summary_keeps_numbers_and_texts_of_no_single_layer() -> None:
     tree: dict[str, Any] = {"a": {"b": 1.5, "c": [1, 2]}, "d": "x", "e": None}
     layers = {"notes": {"model.layers.0": "x"}, "sparsity": {"achieved": 0.5, "layers": {"a": 1}}}
-    found = wandb_words.summary(tree | layers | {"config": {"a": 1}})
-    assert found == {"a/b": 1.5, "d": "x", "sparsity/achieved": 0.5}
+    config = {"prune": {"name": "wanda"}, "refine": {"name": "dsnot"}}
+    found = wandb_words.summary(tree | layers | {"config": config})
+    assert found == {"a/b": 1.5, "d": "x", "sparsity/achieved": 0.5, "method": "Wanda + DSnoT"}
 
 
 @pytest.mark.parametrize(

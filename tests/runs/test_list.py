@@ -55,7 +55,7 @@ def test_a_table_of_all_runs(three: Path, runs: Runs) -> None:
     assert (printed.code, printed.err) == (0, "")
     assert "all: model llama2-7b, state finished" in printed.out
     (row,) = [line.split() for line in printed.out.splitlines() if line.startswith("run-01")]
-    assert row[:6] == ["run-01", "wanda+dsnot", "60", "%", "5.500", "10.250"]
+    assert row[:8] == ["run-01", "Wanda", "+", "DSnoT", "60", "%", "5.500", "10.250"]
     assert "2:4" in printed.out
     assert "these runs also differ in seed " in printed.out
 
@@ -77,6 +77,8 @@ def test_a_table_of_all_runs(three: Path, runs: Runs) -> None:
         ("perplexity.wikitext2.refined<=10.25", [1, 2]),
         ("perplexity.wikitext2.dense>0", [1]),  # the others have none
         ("method=wanda+dsnot", [1]),
+        ("method=Wanda + DSnoT", [1]),  # as it is printed
+        ("method!=Wanda", [1, 2]),
         ("eval.perplexity=wikitext2", [0, 1, 2]),  # a list
         ("model.path=null", [0, 1, 2]),
         ("date>2020-01-01", [0, 1, 2]),
@@ -191,7 +193,7 @@ def test_a_narrow_terminal_shows_every_value(
     narrow = runs(three).out
     table = [line for line in narrow.splitlines() if not line.startswith(("these", "all"))]
     assert max(map(len, table)) <= width
-    for word in ("10.250", "9.750", "wanda+dsnot", "2:4", "sparsegpt"):
+    for word in ("10.250", "9.750", "Wanda + DSnoT", "2:4", "SparseGPT"):
         assert word in wide
         assert word in narrow
 

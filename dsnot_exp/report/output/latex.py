@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from itertools import groupby
 
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.output.legend import PUBLISHED, legend, marks
 from dsnot_exp.report.output.numbers import beside, delta, number, spread
 from dsnot_exp.report.tables.gains import percent
 from dsnot_exp.report.tables.marks import METHODS, arrow
 from dsnot_exp.report.tables.table import Cell, Table
+from dsnot_exp.results.method_names import pretty
 
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.output.legend import PUBLISHED, legend, marks
 from dsnot_exp.report.output.numbers import beside, delta, number, spread
 from dsnot_exp.report.tables.gains import percent
 from dsnot_exp.report.tables.marks import PRINTED, arrow
 from dsnot_exp.report.tables.table import Cell, Table
+from dsnot_exp.results.method_names import pretty
 
 
 def markdown(table: Table) -> str:

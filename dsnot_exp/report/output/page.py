@@ -9,7 +9,6 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.output import numbers
 from dsnot_exp.report.output.legend import legend, marks
 from dsnot_exp.report.plot_style import INK
@@ -17,6 +16,7 @@ from dsnot_exp.report.plots import Picture
 from dsnot_exp.report.tables.gains import percent
 from dsnot_exp.report.tables.marks import METHODS, arrow
 from dsnot_exp.report.tables.table import Cell, Table
+from dsnot_exp.results.method_names import pretty
 
 LEGIBLE = 0.8  # of a plot's natural size
 

@@ -10,7 +10,7 @@ from dsnot_exp.config import WITHOUT_EFFECT
 from dsnot_exp.report.composition import TARGET
 from dsnot_exp.report.runs import Run
 from dsnot_exp.report.tables.groups import FREE, ONLY_ACCURACY
-from dsnot_exp.results.stages import GROUPS
+from dsnot_exp.results.method_names import GROUPS
 
 WHERE_ONLY = {"calib.states", "model.streaming"}  # where hidden states and weights are kept
 OFF: tuple[object, ...] = (None, [], "")

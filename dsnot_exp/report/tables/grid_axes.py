@@ -10,7 +10,7 @@ from dsnot_exp.report.names import of_model, of_option, of_texts
 from dsnot_exp.report.runs import in_order
 from dsnot_exp.report.tables.entries import Entry, Options
 from dsnot_exp.report.tables.measures import MEAN, names_of
-from dsnot_exp.results.stages import GROUPS
+from dsnot_exp.results.method_names import GROUPS
 
 USUAL_FIRST = ("magnitude", "wanda", "sparsegpt")
 UNSET = "unset"

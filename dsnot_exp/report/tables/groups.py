@@ -9,7 +9,7 @@ from dsnot_exp.config import WITHOUT_EFFECT
 from dsnot_exp.report.composition import TARGET
 from dsnot_exp.report.runs import VARIANT, Run
 from dsnot_exp.report.tables.layouts import Layout
-from dsnot_exp.results.stages import GROUPS
+from dsnot_exp.results.method_names import GROUPS
 
 # Options that may differ within a cell: they affect what is measured, not its value.
 FREE = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dsnot_exp.report.composition import first
-from dsnot_exp.report.names import pretty
 from dsnot_exp.report.runs import VARIANT
 from dsnot_exp.report.tables.table import Cell, Table
+from dsnot_exp.results.method_names import pretty
 
 METHODS = ("method", VARIANT)  # the head of a column of labels that are compositions
 PRINTED = (*METHODS, "composition")  # likewise, and printed by their names

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dsnot_exp.methods import registry
-from dsnot_exp.results.stages import already_sparse, column_titles, method_of
+from dsnot_exp.results.method_names import joined, method_of, methods_of, pretty
+from dsnot_exp.results.stages import already_sparse, column_titles
 from dsnot_exp.utils.words import percent, perplexity
 
 VERSIONS = ("dsnot_exp", "torch", "transformers", "peft", "lm_eval", "python")
@@ -31,8 +31,7 @@ def base_text(result: dict[str, Any]) -> str:
 def stages(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(stage, method, its options) of every stage that did something."""
     found = []
-    for group in registry.OURS if method_of(config, "prune") != "none" else ("finetune",):
-        name = method_of(config, group)
+    for group, name in methods_of(config).items() if method_of(config, "prune") != "none" else ():
         if name != "none":
             options = {k: v for k, v in config[group].items() if k != "name"}
             found.append((group, name, ", ".join(f"{k}={plain(v)}" for k, v in options.items())))
@@ -40,8 +39,8 @@ def stages(config: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def methods(result: dict[str, Any]) -> str:
-    """`wanda + dsnot`; empty for a model that this run did not prune."""
-    return " + ".join(name for _, name, _ in stages(result["config"]) if name != "uniform")
+    """`Wanda + DSnoT`; empty for a model that this run did not prune."""
+    return pretty(joined(methods_of(result["config"])))
 
 
 def budget(config: dict[str, Any], achieved: float) -> str:
@@ -95,7 +94,7 @@ def how_measured(result: dict[str, Any]) -> list[str]:
 
 
 def warnings(result: dict[str, Any]) -> list[str]:
-    before = already_sparse(result)
+    before = pretty(already_sparse(result))
     said = [f"The model was sparse before this run: {before}."] if before else []
     return [*said, *(str(line) for line in result.get("warnings", []))]
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dsnot_exp.results.card import facts
 from dsnot_exp.results.card.citations import citations
+from dsnot_exp.results.method_names import applied, methods_of, pretty
 from dsnot_exp.results.privacy import private
 from dsnot_exp.results.stages import already_sparse
 from dsnot_exp.utils.files import write_atomically
@@ -73,7 +74,7 @@ def _page(result: dict[str, Any]) -> dict[str, Any]:
         "title": f"{facts.base_name(result).rpartition('/')[2]}, {amount} sparse{how}",
         "base_text": facts.base_text(result),
         "methods": methods,
-        "before": already_sparse(result),
+        "before": pretty(already_sparse(result)),
         "stages": facts.stages(config),
         "sparsity": sparsity,
         "pattern": config.get("pattern", "unstructured"),
@@ -96,7 +97,7 @@ def _front_matter(result: dict[str, Any], license: str | None, form: str) -> Mod
     """What the hub reads. `base_model` is for models on the hub only, and its list of results for
     texts that others can measure on."""
     config, revision = result["config"], result["model"].get("revision")
-    names = [name for _, name, _ in facts.stages(config) if name != "uniform"]
+    names = applied(methods_of(config))
     pattern = config.get("pattern", "unstructured")
     kinds = ["sparse", "pruned"] if result["sparsity"]["achieved"] else []
     kinds += [pattern] if names and pattern != "unstructured" else []

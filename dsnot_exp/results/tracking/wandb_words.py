@@ -8,6 +8,8 @@ from pathlib import PurePath
 from typing import Any
 
 from dsnot_exp.results.file import flatten
+from dsnot_exp.results.method_names import applied, methods_of, pretty
+from dsnot_exp.results.stages import method_name
 
 # Send nothing about the machine, its user or the process; result.json has the relevant facts.
 QUIET: dict[str, Any] = {
@@ -30,8 +32,6 @@ QUIET: dict[str, Any] = {
     "x_executable": "-",
 }
 LONGEST_TAG = 64  # characters
-NOTHING = ("none", "uniform")  # methods that change nothing
-METHODS = ("prune", "allocate", "refine", "reconstruct", "finetune")
 
 
 def wandb_id(sweep: str, config_hash: str) -> str:
@@ -48,9 +48,8 @@ def tags(config: dict[str, Any]) -> list[str]:
     """The user's tags, the model, the methods that do something, and the pattern."""
     model = config["model"]
     path = PurePath(model["path"] or "").name if model["name"] in ("local", "hub") else ""
-    names = [config[group]["name"] for group in METHODS]
     pattern = [] if config["prune"]["name"] == "none" else [config["pattern"]]
-    ours = [path or model["name"], *(n for n in names if n not in NOTHING), *pattern]
+    ours = [path or model["name"], *applied(methods_of(config)), *pattern]
     return list(dict.fromkeys([*config["wandb"]["tags"], *(tag[:LONGEST_TAG] for tag in ours)]))
 
 
@@ -63,12 +62,13 @@ def job_type(config: dict[str, Any]) -> str:
 
 
 def summary(result: dict[str, Any]) -> dict[str, Any]:
-    """The numbers and strings of a result by name, without those of single layers:
-    {"a": {"b": 1}} -> {"a/b": 1}"""
+    """What was done to the model, and the numbers and strings of a result by name, without those of
+    single layers: {"a": {"b": 1}} -> {"a/b": 1}"""
     rest = {k: v for k, v in result.items() if k not in ("config", "notes")}
     if "sparsity" in rest:
         rest["sparsity"] = {
             k: v for k, v in rest["sparsity"].items() if k not in ("layers", "targets")
         }
     flat = flatten(rest, "/")
-    return {key: value for key, value in flat.items() if isinstance(value, int | float | str)}
+    told = {key: value for key, value in flat.items() if isinstance(value, int | float | str)}
+    return {"method": pretty(method_name(result)), **told}
