@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,13 @@ def model_fingerprint(source: Source) -> str:
     return str(fingerprint(Path(source.place)))
 
 
+@cache
 def code_fingerprint() -> str:
-    """sha256 over this package's source and the versions of torch, transformers and lm-eval."""
+    """sha256 over this package's source and the versions of torch, transformers and lm-eval.
+
+    Once per process: a file that changes later is not the code that the process has loaded. So all
+    runs of a sweep in one process have the same.
+    """
     digest = hashlib.sha256()
     for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.c")]):
         digest.update(file.read_bytes())

@@ -305,29 +305,47 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+computed = code_fingerprint.__wrapped__  # what it does once per process
+
+
 @pytest.mark.parametrize("name", ["a.py", "native/b.py", "native/c.c"])
 def test_every_source_counts_in_the_code(name: str, package: Path) -> None:
-    before = code_fingerprint()
-    assert code_fingerprint() == before
+    before = computed()
+    assert computed() == before
     (package / name).write_text("2")
-    assert code_fingerprint() != before
+    assert computed() != before
 
 
 def test_what_is_no_source_does_not_count_in_the_code(package: Path) -> None:
-    before = code_fingerprint()
+    before = computed()
     (package / "notes.txt").write_text("2")
-    assert code_fingerprint() == before
+    assert computed() == before
 
 
 @pytest.mark.parametrize("name", ["torch", "transformers", "lm_eval"])
 def test_the_version_of_what_it_computes_with_counts_in_the_code(
     name: str, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, version = code_fingerprint(), content.version
+    before, version = computed(), content.version
     monkeypatch.setattr(
         content, "version", lambda package: "0" if package == name else version(package)
     )
-    assert code_fingerprint() != before
+    assert computed() != before
+
+
+def test_the_sources_are_read_once_per_process(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, version = [], content.version
+    monkeypatch.setattr(content, "version", lambda name: asked.append(name) or version(name))
+    code_fingerprint.cache_clear()
+    try:
+        before = code_fingerprint()
+        (package / "a.py").write_text("2")  # not the code that this process has loaded
+        assert code_fingerprint() == before
+    finally:
+        code_fingerprint.cache_clear()
+    assert asked == ["torch", "transformers", "lm_eval"]
 
 
 def folder_name(config: Config, **hydra: object) -> str:
