@@ -7,6 +7,7 @@ an I/O thread run beside the solver, and tensors that are not read take no memor
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 import xxhash
@@ -30,6 +31,7 @@ DTYPES = {
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 ALIGNMENT = 8  # bytes; alignment of the first tensor's offset
 PIECE = 1 << 24  # bytes hashed at a time
+NOT_WRITTEN = "damaged (its bytes are not what was written)"
 
 
 @dataclass(frozen=True)
@@ -67,21 +69,23 @@ class Shards:
 
 
 def _entries(file: Path) -> dict[str, TensorInfo]:
-    """The header of `file`. Raises OSError if it is not a safetensors file, is truncated, or holds
-    a dtype that is none of the usual ones."""
+    with file.open("rb") as opened:
+        return _header(file, opened, file.stat().st_size)
+
+
+def _header(file: Path, opened: BinaryIO, length: int) -> dict[str, TensorInfo]:
+    """The header of `file`, whose `length` bytes `opened` reads. Raises OSError if it is not a
+    safetensors file, is truncated, or holds a dtype that is none of the usual ones."""
     try:
-        with file.open("rb") as opened:
-            size = struct.unpack("<Q", opened.read(8))[0]
-            header: dict[str, Any] = json.loads(opened.read(size))
+        size = struct.unpack("<Q", opened.read(8))[0]
+        header: dict[str, Any] = json.loads(opened.read(size))
         header.pop("__metadata__", None)
         entries = {name: _entry(file, name, info, 8 + size) for name, info in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, struct.error, MemoryError) as error:
         raise OSError(f"{file}: not a safetensors file ({error!r}); download it again") from error
     last = max((entry.start + entry.length for entry in entries.values()), default=0)
-    if file.stat().st_size < last:
-        raise OSError(
-            f"{file}: truncated, {file.stat().st_size} of {last} bytes; download it again"
-        )
+    if length < last:
+        raise OSError(f"{file}: truncated, {length} of {last} bytes; download it again")
     return entries
 
 
@@ -149,6 +153,21 @@ def digest(path: Path) -> str:
         while piece := file.read(PIECE):
             found.update(piece)
     return found.hexdigest()
+
+
+def read_intact(path: Path, expected: str) -> dict[str, Tensor]:
+    """All tensors of a file whose digest is `expected`, in its order; the file is read once. Raises
+    OSError if its bytes are not what was written."""
+    data = bytearray(path.read_bytes())
+    if xxhash.xxh3_128_hexdigest(data) != expected:
+        raise OSError(f"{path}: {NOT_WRITTEN}")
+    entries = _header(path, io.BytesIO(data), len(data))
+    return {
+        name: torch.frombuffer(
+            data, dtype=entry.dtype, count=math.prod(entry.shape), offset=entry.start
+        ).view(entry.shape)
+        for name, entry in entries.items()
+    }
 
 
 def size_in(entries: Iterable[TensorInfo], dtype: torch.dtype | None = None) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dsnot_exp.models.masks import FOLDER, NAME, unpack_masks
 from dsnot_exp.models.packed import Packed, unpack
-from dsnot_exp.models.shards import Shards, digest
+from dsnot_exp.models.shards import NOT_WRITTEN, Shards, digest, raw, read_intact
 from dsnot_exp.utils.files import bytes_of, write_atomically
 
 ABOUT = "sparse.json"
@@ -69,20 +69,17 @@ class KeptSparse:
 
     def check(self) -> None:
         """Raise OSError for a file that is missing or not what was written."""
-        for name, expected in self.known["files"].items():
-            if digest(self.folder / name) != expected:
-                raise OSError(f"{self.folder / name}: damaged (its bytes are not what was written)")
         found = hashlib.sha256()
-        for index in range(self.blocks):
-            for name, bits in self._read(FOLDER, index).items():
-                found.update(name.encode())
-                found.update(bits.numpy().tobytes())
+        for name, expected in self.known["files"].items():
+            if not name.startswith(FOLDER):
+                if digest(self.folder / name) != expected:
+                    raise OSError(f"{self.folder / name}: {NOT_WRITTEN}")
+                continue
+            for layer, bits in read_intact(self.folder / name, expected).items():
+                found.update(layer.encode())
+                found.update(raw(bits))
         if found.hexdigest() != self.masks_sha256:
             raise OSError(f"{self.folder}: damaged (its masks are not those that were recorded)")
-
-    @property
-    def blocks(self) -> int:
-        return sum(name.startswith(FOLDER) for name in self.known["files"])
 
     @property
     def masks_sha256(self) -> str:
