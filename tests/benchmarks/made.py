@@ -6,9 +6,10 @@
 
 The embeddings, the norm and the head of a random Llama are on the device; a block's weights are
 made there when the walk comes to it and are gone when it has left. Prints a Markdown table with a
-line per method: the parameters of the whole shape, the layers that were walked, seconds per block
-by phase ("all" is more than their sum: it has the measurement of errors too), peak memory, and
-where the hidden states of the calibration sequences were kept. Progress goes to standard error.
+line per method: the parameters of the whole shape, the layers that were walked, seconds by phase of
+a block that is neither the first nor the last ("all" is more than their sum: it has the measurement
+of errors too), peak memory, and where the hidden states of the calibration sequences were kept.
+Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,19 +25,19 @@ import torch
 from torch import nn
 
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.checkpoint import hollow
-from dsnot_exp.models.source import Source
 from dsnot_exp.models.streamed import empty
-from dsnot_exp.run.clock import Clock
-from dsnot_exp.run.plan import Plan, make_plan
+from dsnot_exp.utils import accelerator
 from dsnot_exp.walk.hidden_states import Storage, choose_place
-from dsnot_exp.walk.sparsify import sparsify
-from tests.benchmarks import overhead, streaming
-from tests.benchmarks.timing import finish, machine, table
+from tests.benchmarks import streaming
+from tests.benchmarks.models import fill, hollow_llama, random_ids
+from tests.benchmarks.timing import machine, table
+from tests.benchmarks.walks import Walk, method_pass, plan_of_method
 
 DTYPE = "bfloat16"
 GIB = 2**30
-SHOWN = ("make", "calibrate", "prune", "refine", "all")
+SHOWN = {
+    "make": "load", "calibrate": "calibrate", "prune": "prune", "refine": "refine", "all": "all",
+}  # fmt: skip
 HEAD = (
     "method", "model", "parameters, billions", "layers", "device",
     *(f"{phase}, s/block" for phase in SHOWN),
@@ -48,16 +49,26 @@ def main() -> None:
     options = arguments()
     lines = []
     for method in options.methods.split(","):
-        plan = make_plan(overhead.configuration(method, options.relative_error, options))
-        model = Made(options.shape, options.layers, plan.device)
-        lines.append([method, *measured(model, plan, options)])
+        plan = plan_of_method(method, options, options.relative_error)
+        made = Made(options.shape, options.layers, plan.device)
+        config = made.model.config
+        ids = random_ids(config.vocab_size, options.sequences, options.tokens, plan.device)
+        size = ids.numel() * config.hidden_size * made.model.dtype.itemsize
+        place, begin = choose_place("auto", size, plan.device), time.perf_counter()
+
+        def report(done: int, begin: float = begin) -> None:
+            passed = time.perf_counter() - begin
+            print(f"{passed:.1f} s: {done} blocks solved", file=sys.stderr, flush=True)
+
+        walk = method_pass(made, ids, plan, storage=Storage(place), on_block=report)
+        lines.append([method, *cells(made, walk), place])
     print(table(HEAD, lines))
 
 
 def arguments() -> Any:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shape", choices=streaming.SHAPES, default="70b")
-    parser.add_argument("--layers", type=int, help="walk the first so many only")
+    parser.add_argument("--layers", type=int, default=3, help="walk the first so many, 3 or more")
     parser.add_argument("--sequences", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--methods", default="wanda+dsnot", help="with commas between them")
@@ -65,88 +76,45 @@ def arguments() -> Any:
     parser.add_argument("--max-cycles", type=int, default=50)
     parser.add_argument("--relative-error", default="sample")
     parser.add_argument("--device", default="auto")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.layers < 3:
+        parser.error(f"--layers {options.layers}: 3 or more, so that one is neither first nor last")
+    return options
 
 
 class Made:
     """A random Llama on `device`, but for its blocks, which `fetch` makes and leaves hollow. Stands
     in for a `Placed`."""
 
-    def __init__(self, shape: str, layers: int | None, device: torch.device) -> None:
+    def __init__(self, shape: str, layers: int, device: torch.device, dtype: str = DTYPE) -> None:
         self.shape, self.device = shape, device
-        config = streaming.configuration(shape, None)
-        self.model = hollow(Source("made"), config, [], DTYPE)
+        self.model = hollow_llama(streaming.configuration(shape, None), dtype, device)
         name, every = find_blocks(self.model)
         self.blocks = name, nn.ModuleList(list(every)[:layers])
         self.layers = f"{len(self.blocks[1])} of {len(every)}"
         self._index = {id(block): i for i, block in enumerate(every)}
         self.dense: tuple[str, ...] = ()
-        self.making: list[float] = []  # seconds, by call of `fetch`
         inside = set(every.modules())
-        self._fill((m for m in self.model.modules() if m not in inside), len(every))
-        for module in self.model.modules():
-            for name, buffer in module.named_buffers(recurse=False):
-                module._buffers[name] = buffer.to(device)
+        fill((m for m in self.model.modules() if m not in inside), device, len(every))
 
     @contextmanager
     def fetch(self, block: nn.Module) -> Iterator[nn.Module]:
         """The same weights whenever a block is fetched."""
-        finish()
-        begin = time.perf_counter()
-        self._fill(block.modules(), self._index[id(block)])
-        finish()
-        self.making.append(time.perf_counter() - begin)
+        fill(block.modules(), self.device, self._index[id(block)])
         try:
             yield block
         finally:
             empty(block)
 
-    def _fill(self, modules: Iterable[nn.Module], seed: int) -> None:
-        generator = torch.Generator(self.device).manual_seed(seed)
-        for module in modules:
-            for name, absent in module.named_parameters(recurse=False):
-                made = torch.ones_like(absent, device=self.device)
-                if made.dim() > 1:
-                    made.normal_(0, 0.02, generator=generator)
-                module._parameters[name] = nn.Parameter(made, requires_grad=False)
 
-
-def measured(made: Made, plan: Plan, options: Any) -> list[str]:
-    """Walk through the blocks; all columns of the table but the method."""
-    config, count = made.model.config, len(made.blocks[1])
-    torch.manual_seed(0)
-    shape = (options.sequences, options.tokens)
-    ids = torch.randint(config.vocab_size, shape).to(plan.device)
-    size = ids.numel() * config.hidden_size * made.model.dtype.itemsize
-    place, layers = choose_place("auto", size, plan.device), list[str]()
-    clock = Clock(plan.device)
-
-    def report() -> None:
-        passed = time.perf_counter() - clock.start
-        print(f"{passed:.1f} s: {len(layers)} layers solved", file=sys.stderr, flush=True)
-
-    storage = Storage(place)
-    sparsify(
-        made,
-        ids,
-        plan.recipe,
-        storage=storage,
-        on_block=report,
-        on_layer=layers.append,
-        timed=clock,
-    )
-    seconds, memory = clock.timing(), clock.memory()
-    # To learn what a block returns the first one is made once more, on calibration's time.
-    extra = sum(made.making[:-count])
-    seconds |= {"make": sum(made.making), "all": seconds["total"]}
-    seconds["make"] -= extra
-    seconds["calibrate"] -= extra
-    on_device = f"{memory['peak_device_bytes'] / GIB:.2f}"
+def cells(made: Made, walk: Walk) -> list[str]:
+    """Those of HEAD between the method and the place of the hidden states."""
+    on_device = f"{walk.memory['peak_device_bytes'] / GIB:.2f}"
     return [
-        made.shape, f"{made.model.num_parameters() / 1e9:.2f}", made.layers, machine(plan.device),
-        *(f"{seconds[phase] / count:.2f}" for phase in SHOWN),
-        on_device if plan.device.type == "cuda" else "no GPU",
-        f"{memory['peak_rss_bytes'] / GIB:.2f}", place,
+        made.shape, f"{made.model.num_parameters() / 1e9:.2f}", made.layers, machine(made.device),
+        *(f"{walk.middle(phase):.2f}" for phase in SHOWN.values()),
+        on_device if accelerator.is_accelerator(made.device) else "no GPU",
+        f"{walk.memory['peak_rss_bytes'] / GIB:.2f}",
     ]  # fmt: skip
 
 

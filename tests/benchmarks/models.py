@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dsnot_exp.config import ModelConfig
 from dsnot_exp.data.load import calibration_tokens
+from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.checkpoint import hollow
 from dsnot_exp.models.loading import load_model, load_tokenizer
-from dsnot_exp.models.source import locate
+from dsnot_exp.models.placement import Placed
+from dsnot_exp.models.source import Source, locate
 from dsnot_exp.run.device import device_of
 from dsnot_exp.utils.paths import beside_or_inside
 
@@ -34,6 +38,40 @@ def random_llama(options: Any) -> tuple[LlamaForCausalLM, Tensor]:
     model = LlamaForCausalLM(config).to(device, getattr(torch, options.dtype))
     ids = torch.randint(VOCABULARY, (options.sequences, options.tokens), device=device)
     return model.eval().requires_grad_(False), ids
+
+
+def hollow_llama(config: LlamaConfig, dtype: str, device: torch.device) -> Any:
+    """A Llama whose weights are yet to be made; its buffers are on the device."""
+    model = hollow(Source("random"), config, [], dtype)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = buffer.to(device)
+    return model
+
+
+def fill(modules: Iterable[nn.Module], device: torch.device, seed: int) -> None:
+    """Weights made on the device, the same for the same seed there: norms of 1, and matrices as
+    large as a trained model's."""
+    generator = torch.Generator(device).manual_seed(seed)
+    for module in modules:
+        for name, absent in module.named_parameters(recurse=False):
+            made = torch.ones_like(absent, device=device)
+            if made.dim() > 1:
+                made.normal_(0, 0.02, generator=generator)
+            module._parameters[name] = nn.Parameter(made, requires_grad=False)
+
+
+def whole_llama(config: LlamaConfig, dtype: str, device: torch.device) -> Placed:
+    """A random Llama that is made on the device, whole."""
+    model = hollow_llama(config, dtype, device)
+    fill(model.modules(), device, 0)
+    return Placed(model, find_blocks(model), device)
+
+
+def random_ids(vocabulary: int, sequences: int, tokens: int, device: torch.device) -> Tensor:
+    """(sequences, tokens), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(vocabulary, (sequences, tokens), generator=generator).to(device)
 
 
 def real_model(options: Any, text: str = "tinyworld") -> tuple[Any, Tensor]:

@@ -19,37 +19,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsnot_exp.config import DTYPES, CalibConfig, Config, EvalConfig, ModelConfig, TargetConfig
-from dsnot_exp.methods import registry
+from dsnot_exp.config import DTYPES
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed
-from dsnot_exp.run.clock import Clock
-from dsnot_exp.run.plan import Plan, make_plan
-from dsnot_exp.utils.batch_size import per_forward
-from dsnot_exp.walk.capture import capture
-from dsnot_exp.walk.sequences import resident
-from dsnot_exp.walk.sparsify import sparsify
 from tests.benchmarks.authors import wanda_dsnot
 from tests.benchmarks.models import random_llama, real_model
 from tests.benchmarks.timing import finish, interleaved, machine, table
+from tests.benchmarks.walks import floor_pass, method_pass, plan_of_method
 
 PHASES = ("calibrate", "prune", "refine", "reconstruct")
-TARGET = 0.5, 0.25  # alpha and beta
 FLOOR, AUTHORS = "floor", "authors' code, wanda+dsnot"
 
 
 def main() -> None:
     options = arguments()
     model, ids = real_model(options) if options.model else random_llama(options)
-    batches = list(ids.split(per_forward(options.tokens)))
+    placed = Placed(model, find_blocks(model), model.device)
     phases: dict[str, list[dict[str, float]]] = {}
-    subjects: dict[str, Callable[[], object]] = {FLOOR: lambda: floor(model, batches)}
+    subjects: dict[str, Callable[[], object]] = {FLOOR: lambda: floor_pass(placed, ids)}
     for method in options.methods.split(","):
         for relative_error in options.relative_error.split(","):
-            plan = make_plan(configuration(method, relative_error, options))
+            plan = plan_of_method(method, options, relative_error)
             name = f"{method}, relative_error={relative_error}"
             phases[name] = []
-            subjects[name] = lambda p=plan, n=name: phases[n].append(solve(model, ids, p))
+            subjects[name] = lambda p=plan, n=name: phases[n].append(
+                method_pass(placed, ids, p).phases()
+            )
     if options.authors:
         subjects[AUTHORS] = wanda_dsnot(
             options.authors, model, ids, options.sparsity, options.max_cycles
@@ -81,50 +76,6 @@ def arguments() -> Any:
     parser.add_argument("--relative-error", default="false,sample")
     parser.add_argument("--authors", help="a checkout of github zyxxmu/DSnoT")
     return parser.parse_args()
-
-
-def configuration(method: str, relative_error: str, options: Any) -> Config:
-    """`method`: a pruner and what follows, joined by +: a refiner, a reconstructor, `target`."""
-    prune, *rest = method.split("+")
-    chosen = {"refine": "none", "reconstruct": "none"}
-    for group in chosen:
-        chosen[group] = next((one for one in rest if one in registry.OURS[group]), "none")
-    refine: dict[str, Any] = {"name": chosen["refine"]}
-    if chosen["refine"].startswith("dsnot"):
-        refine["max_cycles"] = options.max_cycles
-    target = TargetConfig(*TARGET) if "target" in rest else TargetConfig()
-    return Config(
-        model=ModelConfig(name="random"),
-        prune={"name": prune},
-        refine=refine,
-        allocate={"name": "uniform"},
-        reconstruct={"name": chosen["reconstruct"]},
-        calib=CalibConfig(samples=options.sequences, seqlen=options.tokens, target=target),
-        eval=EvalConfig(name="none"),
-        sparsity=options.sparsity,
-        relative_error=relative_error,
-        device=options.device,
-    )
-
-
-@torch.no_grad()
-def floor(model: Any, batches: list[Tensor]) -> None:
-    """Statistics of a dense block, inputs of the next by the sparse one: two forwards at least."""
-    blocks = find_blocks(model)[1]
-    hidden: list[Tensor] = []
-    calls = capture(model, blocks, batches, hidden.append, resident, {})
-    for block, own in zip(blocks, calls, strict=True):
-        for call, states in zip(own, hidden, strict=True):
-            call.replay(block, states)
-        hidden = [call.replay(block, states) for call, states in zip(own, hidden, strict=True)]
-
-
-def solve(model: Any, ids: Tensor, plan: Plan) -> dict[str, float]:
-    """Make the model sparse, as an experiment does; seconds by phase."""
-    clock = Clock(plan.device)
-    placed = Placed(model, find_blocks(model), plan.device)
-    sparsify(placed, ids, plan.recipe, timed=clock)
-    return clock.timing()
 
 
 def restore(model: Any, dense: dict[str, Tensor]) -> None:

@@ -14,8 +14,17 @@ def interleaved(
     repeats: int,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
-    """Median seconds by subject. Each round measures every subject once, so that a disturbance of
-    the machine meets all of them; a first round is not counted. `before`: untimed, every time."""
+    """Median seconds by subject, of `rounds`."""
+    return {name: median(all_) for name, all_ in rounds(subjects, repeats, before).items()}
+
+
+def rounds(
+    subjects: dict[str, Callable[[], object]],
+    repeats: int,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Seconds by subject. Each round measures every subject once, so that a disturbance of the
+    machine meets all of them; a first round is not counted. `before`: untimed, every time."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(repeats + 1):
         for name, run in subjects.items():
@@ -25,7 +34,7 @@ def interleaved(
             run()
             finish()
             seconds[name].append(time.perf_counter() - begin)
-    return {name: median(values[1:]) for name, values in seconds.items()}
+    return {name: values[1:] for name, values in seconds.items()}
 
 
 def finish() -> None:
