@@ -32,6 +32,7 @@ MIXED: dict[str, Action] = {
     "a scalar that is written": lambda: on("cpu").add_(on("standin")),
     "a scalar that is out=": lambda: torch.sum(on("standin", 3), dim=0, out=on("cpu")),
     "two devices": lambda: on("standin:0", 3) + on("standin:1", 3),
+    "a product of two devices": lambda: on("standin:0", 3, 3) @ on("standin:1", 3, 3),
     "scalars of two devices": lambda: torch.maximum(on("standin:0", 3), on("standin:1")),
     "foreach": lambda: torch._foreach_add_([on("standin", 3)], [on("cpu", 3)]),
 }
