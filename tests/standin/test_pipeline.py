@@ -16,7 +16,7 @@ CASES = Path(__file__).with_name("pipeline")
 MEMORY = 5 * 2**29  # bytes; a model is whole on the device if 2 GiB are left
 
 
-@pytest.mark.parametrize("cases", ["methods", "runs"])
+@pytest.mark.parametrize("cases", ["methods", "runs", "fake_cuda"])
 def test_the_pipeline(cases: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command.append(str(CASES / f"{cases}_cases.py"))
