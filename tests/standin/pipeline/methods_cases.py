@@ -86,3 +86,9 @@ def test_the_masks_are_those_of_the_cpu(name: str) -> None:
 @pytest.mark.parametrize("name", ["wanda", "dsnot", "sparsegpt", "swaps"])
 def test_also_in_bfloat16(name: str) -> None:
     assert_same(COMPOSITIONS[name], dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bloom", "gemma2", "mixtral", "gpt_oss", "bamba"])
+def test_also_of_other_families(family: str) -> None:
+    """Transposed weights, ALiBi, sliding windows, experts, state space layers."""
+    assert_same(COMPOSITIONS["dsnot"] | {"min_tokens": 4}, family=family)
