@@ -123,14 +123,20 @@ def numbers(pattern: str, text: str) -> list[int]:
 
 def main() -> None:
     options = arguments()
-    rows = []
+    rows, every = [], []
     for arch in options.archs:
         for width in map(int, options.widths):
             for kind in options.kinds:
                 for dtype in options.dtypes:
                     found = resources(arch, compiled(arch, width, dtype, kind))
                     rows.append([arch, str(width), dtype, kind, *found.cells()])
+                    every.append(found)
     print(table(["arch", "width", "dtype", "pattern", *(f.name for f in fields(Resources))], rows))
+    spilled = sum(any(found.spilled) for found in every)
+    registers, blocks = max(f.registers for f in every), min(f.blocks for f in every)
+    print(
+        f"\n{spilled} of {len(every)} spill; at most {registers} registers; {blocks} blocks or more"
+    )
 
 
 def arguments() -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("triton", reason="no Triton here")
 
+from dsnot_exp.methods.refine.dsnot.triton_kernel import constants
 from tests.benchmarks import kernel_resources
 from tests.benchmarks.kernel_resources import ARCHS, WIDTHS, compiled, resources
 
@@ -74,3 +75,11 @@ def test_a_barrier_stands_between_a_store_of_a_thread_and_the_next_cycle(arch: s
     last = max(place for place, step in enumerate(steps) if step == "st.global.b8")
     assert steps[last + 1] in ("bar.sync", "bar.warp.sync")
     assert "ld.global.nc" not in ptx, "a load that need not see the program's own stores"
+
+
+@pytest.mark.parametrize("width", [1, 48, 256, 257, 28672, 65536, 65537, 1 << 20])
+def test_the_chunks_hold_every_column(width: int) -> None:
+    used = constants(width, 0, False, False)
+    assert used["CHUNK"] * used["CHUNKS"] >= width
+    assert used["CHUNK"] * (used["CHUNKS"] // 2) < width, "half of the chunks would do"
+    assert used["CHUNKS"] <= used["CHUNK"]

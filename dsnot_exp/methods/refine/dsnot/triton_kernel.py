@@ -1,11 +1,7 @@
 """DSnoT in one Triton kernel: one program of a single warp per row, all cycles in one launch.
 
 It makes the same swaps as `cycles.py`, to the bit, for the paper's criteria: grow = mean_over_var
-or mean, prune = signed_wanda. A weight has one of the keys of candidates.py, with the sign of its
-contribution, and 0 if it is not a candidate:
-
-    grow    of a pruned weight, the largest |c| / var^gamma has the largest magnitude
-    prune   of a kept weight, the smallest |W^| * norm has the largest
+or mean, prune = signed_wanda. A weight has a grow key or a prune key (triton_keys.py).
 
 A row is divided into chunks of columns. The first pass reads the row once and keeps each chunk's
 largest key of either sign, its tops, in registers. A cycle finds the leftmost chunk with the
@@ -30,52 +26,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dsnot_exp.methods.refine.dsnot.triton_keys import (
+    dearest_first,
+    group_keys,
+    grow_keys,
+    prune_keys,
+    signed,
+    values,
+)
+
 CHUNK = 256  # 8 columns per thread of a warp of 32
 LAUNCH = {"num_warps": 1, "enable_fp_fusion": False}
-
-
-@triton.jit
-def magnitude(value):  # type: ignore[no-untyped-def]
-    """The bits of |value| as an integer; a float's abs need not keep those of a NaN."""
-    return value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-
-
-@triton.jit
-def signed(key, negative):  # type: ignore[no-untyped-def]
-    return tl.where(negative, -key, key)
-
-
-@triton.jit
-def values(weight, unit, column, inside):  # type: ignore[no-untyped-def]
-    """-> (weight, contribution) in float32, 0 where not `inside`."""
-    w = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
-    return w, w * tl.load(unit + column, mask=inside, other=0.0)
-
-
-@triton.jit
-def grow_keys(weight, state, unit, divisor, norm, column, inside):  # type: ignore[no-untyped-def]
-    _, c = values(weight, unit, column, inside)
-    score = tl.div_rn(c, tl.load(divisor + column, mask=inside, other=1.0))
-    alive = tl.load(norm + column, mask=inside, other=0.0) > 0
-    pruned = tl.load(state + column, mask=inside, other=1) == 0
-    key = tl.where(pruned & alive & (c != 0), magnitude(score) + 1, 0)
-    return signed(key, c.to(tl.int32, bitcast=True) < 0)
-
-
-@triton.jit
-def prune_keys(weight, state, unit, norm, column, inside):  # type: ignore[no-untyped-def]
-    w, c = values(weight, unit, column, inside)
-    cost = w * tl.load(norm + column, mask=inside, other=0.0)
-    kept = tl.load(state + column, mask=inside, other=0) == 1
-    key = tl.where(kept & (c != 0), magnitude(cost) ^ 0x7FFFFFFF, 0)
-    return signed(key, c.to(tl.int32, bitcast=True) < 0)
-
-
-@triton.jit
-def dearest_first(key):  # type: ignore[no-untyped-def]
-    """Turns a prune key round: the largest cost has the largest key. It is its own inverse."""
-    other = (tl.abs(key) ^ 0x7FFFFFFF) + 1
-    return tl.where(key == 0, 0, signed(other, key < 0))
 
 
 @triton.jit
@@ -110,9 +71,7 @@ def refine_row(  # type: ignore[no-untyped-def]
     CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
     """M: 0 = unstructured; GROUP: the power of two from M on. RUN_ON: a sign without candidates
-    left continues with the other's, the most important first.
-
-    `state` of a weight: 0 = pruned, 1 = kept; plus 2: has moved, or can never move.
+    left continues with the other's, the most important first. `state`: see triton_keys.py.
     """
     row = tl.program_id(0)
     start = row.to(tl.int64) * width  # a large layer has more than 2^31 weights
@@ -123,10 +82,10 @@ def refine_row(  # type: ignore[no-untyped-def]
     dear = tl.zeros([2 * CHUNKS], tl.int32)
     for chunk in range(tl.cdiv(width, CHUNK)):
         column = chunk * CHUNK + lane
-        key = grow_keys(weight, state, unit, divisor, norm, column, column < width)
+        key = grow_keys(weight, state, unit, divisor, norm, column, width)
         grow = entered(grow, key, chunk, CHUNKS)
         if M == 0:
-            key = prune_keys(present, state, unit, norm, column, column < width)
+            key = prune_keys(present, state, unit, norm, column, width)
             prune = entered(prune, key, chunk, CHUNKS)
             if RUN_ON:
                 dear = entered(dear, dearest_first(key), chunk, CHUNKS)
@@ -140,16 +99,13 @@ def refine_row(  # type: ignore[no-untyped-def]
         below = e < 0
         best, chunk = largest(grow, below, CHUNKS)
         column = chunk * CHUNK + lane
-        key = grow_keys(weight, state, unit, divisor, norm, column, column < width)
+        key = grow_keys(weight, state, unit, divisor, norm, column, width)
         g = chunk * CHUNK + leftmost(key == signed(best, below), CHUNK)
         grow = entered(grow, tl.where(column == g, 0, key), chunk, CHUNKS)
         if M > 0:
             member = tl.arange(0, GROUP)
             column = g // M * M + member
-            inside = (member < M) & (column < width)
-            kept = tl.load(state + column, mask=inside, other=0) == 1
-            cost = tl.load(scores + column, mask=inside, other=0.0).to(tl.float32)
-            key = tl.where(kept, magnitude(cost) ^ 0x7FFFFFFF, 0)
+            key = group_keys(scores, state, column, (member < M) & (column < width))
             cheapest = tl.max(key, axis=0)
             p = g // M * M + leftmost(key == cheapest, GROUP)
         else:
@@ -161,7 +117,7 @@ def refine_row(  # type: ignore[no-untyped-def]
                 chunk = tl.where(cheapest > 0, chunk, far)
                 cheapest = tl.where(cheapest > 0, cheapest, most)
             column = chunk * CHUNK + lane
-            key = prune_keys(present, state, unit, norm, column, column < width)
+            key = prune_keys(present, state, unit, norm, column, width)
             p = chunk * CHUNK + leftmost(key == wanted, CHUNK)
             key = tl.where(column == p, 0, key)
             prune = entered(prune, key, chunk, CHUNKS)
@@ -177,8 +133,9 @@ def refine_row(  # type: ignore[no-untyped-def]
             swap = swap & (after != 0) & ((after > 0) == positive_first)
         tl.store(state + g, tl.where(swap, 3, 2), mask=swap | passed)
         tl.store(state + p, 2, mask=swap)
-        # One thread has stored; the next cycle loads in all. (A load of this cycle that comes
-        # late does no harm: a grown weight is not 1 before nor after, a pruned one not 0.)
+        # One thread has stored; in the next cycle all of them load. A load of this cycle that comes
+        # too late does no harm: prune keys ask for 1, and g goes from 0 to 2 or 3; grow keys ask
+        # for 0, and p goes from 1 to 2.
         tl.debug_barrier()
         e = tl.where(swap, after, e)
         count += tl.where(swap, 1, 0)
