@@ -145,8 +145,8 @@ def refine_row(  # type: ignore[no-untyped-def]
 
 
 def constants(width: int, m: int, flip_stops: bool, run_on: bool) -> dict[str, int]:
-    """What the kernel is compiled for. Very wide rows have wider chunks, not too many of them."""
-    chunk = max(CHUNK, triton.next_power_of_2(math.isqrt(width)))
+    """What the kernel is compiled for. A row wider than 2^16 has wider chunks, not more."""
+    chunk = max(CHUNK, triton.next_power_of_2(math.isqrt(width - 1) + 1))
     return {
         "M": m, "GROUP": triton.next_power_of_2(max(1, m)),
         "FLIP_STOPS": flip_stops, "RUN_ON": run_on,
