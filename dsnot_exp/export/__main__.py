@@ -20,7 +20,7 @@ from dsnot_exp.runs.request import OUTPUTS
 from dsnot_exp.utils.command_line import run_and_exit
 from dsnot_exp.utils.errors import RequestError
 
-FORMATS = ("plain", "bitmask", "2:4")
+FORMATS = ("plain", "bitmask", "2:4", "semi-structured")
 
 
 def main() -> NoReturn:

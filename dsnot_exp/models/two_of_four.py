@@ -36,6 +36,17 @@ class TwoOfFour:
         return self.values.nbytes + self.places.nbytes
 
 
+def group_axis(tensor: Tensor) -> int | None:
+    """The axis along which a tensor of two or more dimensions is 2:4, -1 or -2; None: along
+    neither. -0.0 counts as zero."""
+    for axis in (-1, -2):
+        if tensor.dim() >= 2 and tensor.shape[axis] % GROUP == 0 and tensor.numel():
+            groups = (tensor.detach() != 0).unflatten(axis, (-1, GROUP))  # the four are at `axis`
+            if int(groups.sum(axis, dtype=torch.uint8).amax()) <= KEPT:
+                return axis
+    return None
+
+
 def pack_2_4(tensor: Tensor) -> TwoOfFour | None:
     """None if the tensor is 2:4 along neither of its last two axes. GPT-2's weights, for one, have
     their inputs in the last but one."""
