@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dsnot_exp.api.load import load_run as load_run
     from dsnot_exp.api.prune import prune as prune
     from dsnot_exp.export.load import load_packed as load_packed
+    from dsnot_exp.models.semi_structured import semi_structured as semi_structured
 
 __version__ = "0.3.0"
 
@@ -27,6 +28,7 @@ FUNCTIONS = {
     "prune": "dsnot_exp.api.prune:prune",
     "load_run": "dsnot_exp.api.load:load_run",
     "load_packed": "dsnot_exp.export.load:load_packed",
+    "semi_structured": "dsnot_exp.models.semi_structured:semi_structured",
 }
 PACKAGES = ("evaluate", "methods", "runs")  # evaluate and runs can be called, too
 ERRORS = {

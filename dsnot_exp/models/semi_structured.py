@@ -15,7 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.sparse import SparseSemiStructuredTensorCUSPARSELT, SparseSemiStructuredTensorCUTLASS
+from torch.sparse import (
+    SparseSemiStructuredTensor,
+    SparseSemiStructuredTensorCUSPARSELT,
+    SparseSemiStructuredTensorCUTLASS,
+)
 
 from dsnot_exp.models.kept_dense import starred
 from dsnot_exp.models.two_of_four import group_axis
@@ -63,15 +67,17 @@ def unsupported(device: torch.device) -> str:
         )
     if kernels() is SparseSemiStructuredTensorCUTLASS and major != CAPABILITY[0]:
         return (
-            f"torch {torch.__version__} was built without cuSPARSELt, which {name} needs (compute "
-            f"capability {major}.{minor}); the wheels of pytorch.org have it"
+            f"{name} (compute capability {major}.{minor}) needs cuSPARSELt, and torch "
+            f"{torch.__version__} has none, or is told to use CUTLASS"
         )
     return ""
 
 
 def kernels() -> Any:
-    """The class of converted weights whose kernels this torch has."""
-    if torch.backends.cusparselt.is_available() or torch.version.hip is not None:
+    """The class of converted weights whose kernels torch takes. Its own switch between the two,
+    `SparseSemiStructuredTensor._FORCE_CUTLASS`, holds here too."""
+    has_library = torch.backends.cusparselt.is_available() or torch.version.hip is not None
+    if has_library and not SparseSemiStructuredTensor._FORCE_CUTLASS:
         return SparseSemiStructuredTensorCUSPARSELT
     return SparseSemiStructuredTensorCUTLASS
 

@@ -64,7 +64,7 @@ def test_torchs_compressed_form_drops_what_is_too_much(weight: Tensor) -> None:
         ("cpu", (9, 0), True, None, "and device=cpu is none"),
         ("xpu", (9, 0), True, None, "and device=xpu is none"),
         ("cuda", (7, 5), True, None, "Card has compute capability 7.5, and sparse tensor cores"),
-        ("cuda", (9, 0), False, None, "was built without cuSPARSELt, which Card needs"),
+        ("cuda", (9, 0), False, None, "Card (compute capability 9.0) needs cuSPARSELt, and torch"),
         ("cuda", (8, 6), False, None, ""),
         ("cuda", (8, 0), True, None, ""),
         ("cuda", (10, 0), True, None, ""),
@@ -92,6 +92,8 @@ def test_which_devices_are_refused_and_why(
     found = unsupported(torch.device(device))
     assert (why in found) if why else (found == "")
     assert "\n" not in found
+    whole = "CUSPARSELT" if built or arch else "CUTLASS"
+    assert kernels().__name__ == f"SparseSemiStructuredTensor{whole}"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,14 @@ def test_a_converted_model_computes_the_same(
     assert model.generate(ids, max_new_tokens=3, do_sample=False).shape == (3, 10)
 
 
+def test_torchs_own_switch_chooses_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    monkeypatch.setattr(SparseSemiStructuredTensor, "_FORCE_CUTLASS", True)
+    model = pruned("llama", **WIDE)
+    semi_structured(model)
+    assert type(model.model.layers[0].mlp.up_proj.weight).__name__.endswith("CUTLASS")
+
+
 def test_what_torch_does_not_take_is_named_and_stays_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch)
     model = pruned("llama-gqa", **WIDE | {"num_key_value_heads": 1, "head_dim": 8})
@@ -176,9 +186,10 @@ def test_layers_of_other_kinds_stay_dense(
 
 def test_a_shared_weight_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch)
-    model = nn.Sequential(*(nn.Linear(32, 32, dtype=torch.bfloat16) for _ in range(3)))
+    model = nn.Sequential(*(nn.Linear(32, 32, dtype=torch.bfloat16) for _ in range(4)))
     model[0].weight.data = two_of_four(32, 32, torch.bfloat16)
     model[2].weight = model[0].weight
+    model[3].weight.data.zero_()  # nothing to multiply
     assert semi_structured(model).converted == ["0", "2"]
     assert model[0].weight is model[2].weight
     assert not isinstance(model[1].weight, SparseSemiStructuredTensor)  # not 2:4
