@@ -22,6 +22,7 @@ from dsnot_exp.methods.patterns import Unstructured
 from dsnot_exp.methods.prune.sparsegpt import SparseGPT
 from dsnot_exp.methods.statistics import Accumulator, InputStatistics
 from dsnot_exp.methods.topk import smallest
+from dsnot_exp.run.device import device_of
 from tests.benchmarks.timing import interleaved, machine, table
 
 BLOCK = 128
@@ -30,7 +31,7 @@ BLOCK = 128
 def main() -> None:
     options = arguments()
     torch.manual_seed(0)
-    device, dtype = torch.device(options.device), getattr(torch, options.dtype)
+    device, dtype = device_of(options.device), getattr(torch, options.dtype)
     rows = []
     for width in options.width:
         inputs = torch.randn(1, options.tokens, width, device=device).to(dtype)
@@ -52,7 +53,7 @@ def arguments() -> Any:
     parser.add_argument("--width", type=int, nargs="+", default=[1024, 2816])
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
 

@@ -25,11 +25,12 @@ import torch
 from torch import nn
 
 from dsnot_exp.models.blocks import find_blocks
+from dsnot_exp.models.placement import Placed
 from dsnot_exp.models.streamed import empty
 from dsnot_exp.utils import accelerator
 from dsnot_exp.walk.hidden_states import Storage, choose_place
 from tests.benchmarks import streaming
-from tests.benchmarks.models import fill, hollow_llama, random_ids
+from tests.benchmarks.models import fill, fill_around, hollow_llama, random_ids
 from tests.benchmarks.timing import machine, table
 from tests.benchmarks.walks import Walk, method_pass, plan_of_method
 
@@ -82,20 +83,16 @@ def arguments() -> Any:
     return options
 
 
-class Made:
-    """A random Llama on `device`, but for its blocks, which `fetch` makes and leaves hollow. Stands
-    in for a `Placed`."""
+class Made(Placed):
+    """A random Llama on `device`, but for its blocks, which `fetch` makes and leaves hollow."""
 
     def __init__(self, shape: str, layers: int, device: torch.device, dtype: str = DTYPE) -> None:
-        self.shape, self.device = shape, device
-        self.model = hollow_llama(streaming.configuration(shape, None), dtype, device)
-        name, every = find_blocks(self.model)
-        self.blocks = name, nn.ModuleList(list(every)[:layers])
-        self.layers = f"{len(self.blocks[1])} of {len(every)}"
+        model = hollow_llama(streaming.configuration(shape, None), dtype, device)
+        name, every = find_blocks(model)
+        super().__init__(model, (name, every[:layers]), device, whole=False)
+        self.shape, self.layers = shape, f"{len(self.blocks[1])} of {len(every)}"
         self._index = {id(block): i for i, block in enumerate(every)}
-        self.dense: tuple[str, ...] = ()
-        inside = set(every.modules())
-        fill((m for m in self.model.modules() if m not in inside), device, len(every))
+        fill_around(model, every, device)
 
     @contextmanager
     def fetch(self, block: nn.Module) -> Iterator[nn.Module]:

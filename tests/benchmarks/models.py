@@ -61,11 +61,19 @@ def fill(modules: Iterable[nn.Module], device: torch.device, seed: int) -> None:
             module._parameters[name] = nn.Parameter(made, requires_grad=False)
 
 
+def fill_around(model: nn.Module, blocks: nn.ModuleList, device: torch.device) -> None:
+    inside = set(blocks.modules())
+    fill((module for module in model.modules() if module not in inside), device, len(blocks))
+
+
 def whole_llama(config: LlamaConfig, dtype: str, device: torch.device) -> Placed:
     """A random Llama that is made on the device, whole."""
     model = hollow_llama(config, dtype, device)
-    fill(model.modules(), device, 0)
-    return Placed(model, find_blocks(model), device)
+    found = find_blocks(model)
+    fill_around(model, found[1], device)
+    for index, block in enumerate(found[1]):
+        fill(block.modules(), device, index)
+    return Placed(model, found, device)
 
 
 def random_ids(vocabulary: int, sequences: int, tokens: int, device: torch.device) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from dsnot_exp.config import DTYPES
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.placement import Placed
+from dsnot_exp.utils import accelerator
 from tests.benchmarks.authors import wanda_dsnot
 from tests.benchmarks.models import random_llama, real_model
 from tests.benchmarks.timing import finish, interleaved, machine, table
@@ -88,7 +89,7 @@ def fraction_of_products(model: Any, ids: Tensor, seconds: float) -> float:
     weights = sum(p.numel() for p in find_blocks(model)[1].parameters() if p.dim() > 1)
     attention = 2 * ids.shape[1] * model.config.hidden_size * model.config.num_hidden_layers
     done = 2 * 2 * ids.numel() * (weights + attention)
-    size = 8192 if model.device.type == "cuda" else 2048
+    size = 8192 if accelerator.is_accelerator(model.device) else 2048
     square = torch.randn(size, size, device=model.device, dtype=model.dtype)
     best = interleaved({"product": lambda: square @ square}, repeats=5)["product"]
     finish()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable
+from typing import TypeVar
 from unittest import mock
 
 import torch
@@ -20,8 +21,10 @@ from dsnot_exp.methods.prune.wanda import Wanda
 from dsnot_exp.methods.refine.dsnot import backend
 from dsnot_exp.methods.refine.dsnot.method import DSnoT
 from dsnot_exp.methods.statistics import InputStatistics
+from dsnot_exp.run.device import device_of
 from tests.benchmarks.timing import interleaved, table
 
+T = TypeVar("T")
 Run = Callable[[], torch.Tensor]
 RELEASED, PLAIN, KERNEL = "sort twice, loop with gathers", "tensor operations", "kernel"
 
@@ -67,7 +70,7 @@ def sort_twice(
     return mask
 
 
-def plain(run: Run) -> torch.Tensor:
+def plain(run: Callable[[], T]) -> T:
     """`run` with the kernel out of reach."""
     with mock.patch.object(backend, "usable", return_value=False):
         return run()
@@ -99,11 +102,10 @@ def main() -> None:
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--sparsity", type=float, default=0.6)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(found if options.device == "auto" else options.device)
+    device = device_of(options.device)
 
     pattern = Unstructured(options.sparsity)
     weight, statistics = layer(options.rows, options.cols, device)

@@ -28,12 +28,14 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from dsnot_exp.models.shards import write_shard
 
 SHAPES = {  # hidden, intermediate, layers, heads, key-value heads: those of Llama 2
-    "tiny": (256, 512, 3, 4, 2),
+    "tiny": (128, 256, 4, 4, 2),
+    "small": (512, 1408, 2, 8, 8),
     "1b": (2048, 5632, 22, 32, 32),
     "7b": (4096, 11008, 32, 32, 32),
     "13b": (5120, 13824, 40, 40, 40),
     "70b": (8192, 28672, 80, 64, 8),
 }
+VOCABULARY = 32000
 GB, GIB = 1e9, 2**30
 
 
@@ -45,7 +47,7 @@ def configuration(shape: str, layers: int | None) -> LlamaConfig:
         num_hidden_layers=layers or own,
         num_attention_heads=heads,
         num_key_value_heads=kv,
-        vocab_size=32000,
+        vocab_size=VOCABULARY,
         dtype="bfloat16",
     )
 
@@ -87,7 +89,7 @@ def main() -> None:
     config = configuration(given.shape, given.layers)
     name = f"{given.shape}-{config.num_hidden_layers}"
     size = make_checkpoint(config, given.folder / name)
-    ids = torch.randint(3, 32000, (given.sequences, given.tokens))
+    ids = torch.randint(3, VOCABULARY, (given.sequences, given.tokens))
     save_file({"input_ids": ids}, given.folder / "calib.safetensors")
     run = given.folder / f"{name}-run"
     shutil.rmtree(run / "model", ignore_errors=True)

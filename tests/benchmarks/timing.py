@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 import torch
 
+from dsnot_exp.utils import accelerator
+
 
 def interleaved(
-    subjects: dict[str, Callable[[], object]],
+    subjects: Mapping[str, Callable[[], object]],
     repeats: int,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
@@ -19,7 +21,7 @@ def interleaved(
 
 
 def rounds(
-    subjects: dict[str, Callable[[], object]],
+    subjects: Mapping[str, Callable[[], object]],
     repeats: int,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
@@ -37,10 +39,27 @@ def rounds(
     return {name: values[1:] for name, values in seconds.items()}
 
 
+def short_calls(run: Callable[[], object], device: torch.device) -> list[float]:
+    """Seconds per call of something short, five times: each is the mean of as many calls as take
+    a twentieth of a second."""
+
+    def calls(count: int) -> float:
+        accelerator.wait(device)
+        begin = time.perf_counter()
+        for _ in range(count):
+            run()
+        accelerator.wait(device)
+        return (time.perf_counter() - begin) / count
+
+    calls(3)  # to warm up
+    count = max(1, min(1000, round(0.05 / max(1e-7, calls(1)))))
+    return [calls(count) for _ in range(5)]
+
+
 def finish() -> None:
-    """Wait until the GPU has nothing left to do."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """Wait until the accelerator of this machine, if any, has nothing left to do."""
+    if (device := accelerator.present()) is not None:
+        accelerator.wait(device)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -51,6 +70,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def machine(device: torch.device) -> str:
     """What the figures were measured on."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    if accelerator.is_accelerator(device):
+        return f"{accelerator.name(device)}, torch {torch.__version__}"
     return f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
