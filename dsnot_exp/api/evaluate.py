@@ -19,7 +19,7 @@ from dsnot_exp.evaluate.store import Store
 from dsnot_exp.evaluate.suite import Suite
 from dsnot_exp.evaluate.tasks import Tasks, load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.loading import positions
-from dsnot_exp.models.placement import Placed, weight_bytes
+from dsnot_exp.models.placement import Placed, move, weight_bytes
 from dsnot_exp.run.check_model import settle_lengths
 from dsnot_exp.run.plan import Plan, make_plan
 from dsnot_exp.utils import accelerator
@@ -130,8 +130,8 @@ def _measure(model: Any, plan: Plan, suite: Suite) -> None:
             )
     try:
         if device != home:
-            model.to(device)
+            move(model, device)
         suite(Placed(model, ("", nn.ModuleList()), device), STAGE)
     finally:
         if device != home:
-            model.to(home)
+            move(model, home)

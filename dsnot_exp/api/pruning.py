@@ -13,7 +13,7 @@ from dsnot_exp.api.seconds import Seconds
 from dsnot_exp.api.sparse import Sparse
 from dsnot_exp.api.undo import Collected, Undo, Watched
 from dsnot_exp.models.blocks import find_blocks
-from dsnot_exp.models.placement import Placed, place
+from dsnot_exp.models.placement import Placed, move, place
 from dsnot_exp.results.privacy import private
 from dsnot_exp.run.already_sparse import Found, look_for_zeros, record_of
 from dsnot_exp.run.plan import Plan
@@ -37,7 +37,7 @@ def pruned(model: Any, tokenizer: Any, requested: Requested, display: Display) -
         walked = Collected(undo)
         found = _walked(placed, requested, undo, walked, seconds, display)
         if model.device != home or not placed.whole:
-            model.to(home)
+            move(model, home)
         at_home = Placed(model, blocks, home, dense=dense)
         return Sparse(
             model=model,
@@ -54,7 +54,7 @@ def pruned(model: Any, tokenizer: Any, requested: Requested, display: Display) -
         )
     except BaseException:  # Ctrl-C too
         undo.restore()
-        model.to(home)
+        move(model, home)
         raise
 
 

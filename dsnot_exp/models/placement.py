@@ -100,7 +100,8 @@ def place(
     that the training of a block takes beside the weights"""
     needed = weight_bytes(model) + RESERVE + training
     if not accelerator.is_accelerator(device) or needed < accelerator.free_memory(device):
-        return Placed(model.to(device), blocks, device, dense=dense, loaded=loaded)
+        move(model, device)
+        return Placed(model, blocks, device, dense=dense, loaded=loaded)
     placed = Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)
     placed.keep_blocks_in_memory()
     return placed
@@ -110,12 +111,22 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
+def move(model: nn.Module, device: torch.device) -> None:
+    """Move the model; parameters that it shares stay shared. torch makes parameters anew on devices
+    that it was not built with, and each of a shared one's places would get its own."""
+    from accelerate.utils import find_tied_parameters, retie_parameters
+
+    shared = find_tied_parameters(model)
+    model.to(device)
+    retie_parameters(model, shared)
+
+
 def move_all_but(blocks: nn.ModuleList, model: nn.Module, device: torch.device) -> None:
     held = list(blocks)
     try:
         for index in range(len(held)):
             blocks[index] = nn.Identity()
-        model.to(device)
+        move(model, device)
     finally:
         for index, block in enumerate(held):
             blocks[index] = block
