@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsnot_exp.data.hub import cache_if_unreachable
+from dsnot_exp.evaluate.task_index import builtin_tasks
 from dsnot_exp.tinyworld import tasks as tinyworld
 from dsnot_exp.utils.errors import RequestError, RunError, first_line
 from dsnot_exp.utils.paths import cache
@@ -22,12 +23,16 @@ def load_tasks(names: list[str]) -> Tasks:
 
     A name may be a glob or the path of a task's YAML file.
     """
-    manager = task_manager(names)
+    managers = _managers(names)
     loaded = {}
     with silent_stderr(), cache_if_unreachable() as why:
         for asked in names:
-            for name in [asked] if _is_file(asked) else manager.match_tasks([asked]):
-                loaded[name] = _load(manager, name, why)
+            if _is_file(asked):
+                loaded[asked] = _load(managers[-1], asked, why)
+                continue
+            for manager in managers:
+                for name in manager.match_tasks([asked]):
+                    loaded[name] = _load(manager, name, why)
     return loaded
 
 
@@ -35,12 +40,9 @@ def _is_file(name: str) -> bool:
     return name.endswith(".yaml") and Path(name).is_file()
 
 
-def task_manager(names: list[str]) -> Any:
-    """lm-eval's index of tasks. Raises on unknown names. Writes tinyworld's items.
-
-    Reading lm-eval's built-in index takes seconds, so it is read once, and only if one of its
-    tasks is requested.
-    """
+def _managers(names: list[str]) -> list[Any]:
+    """lm-eval's managers: of tinyworld's tasks, whose items are written, and of its own tasks if
+    one of them is requested. Raises on unknown names."""
     folder = cache() / "tinyworld"
     try:
         own = tinyworld.build(folder)
@@ -50,23 +52,24 @@ def task_manager(names: list[str]) -> Any:
             "DSNOT_EXP_CACHE to a writable folder"
         ) from error
     others = [name for name in names if name not in own and not _is_file(name)]
-    manager = _index(str(folder), bool(others))
+    managers = [_tinyworld_tasks(folder), *([builtin_tasks()] if others else [])]
     for name in others:
-        if not manager.match_tasks([name]):
-            near = difflib.get_close_matches(name, manager.all_tasks, 4)
+        if not any(manager.match_tasks([name]) for manager in managers):
+            known = [task for manager in managers for task in manager.all_tasks]
+            near = difflib.get_close_matches(name, known, 4)
             meant = f"did you mean {', '.join(near)}? " if near else ""
             raise RequestError(
                 f"eval.tasks={name}: no such task; {meant}`lm-eval ls tasks` lists lm-eval's "
                 f"tasks, and tinyworld's are {', '.join(own)}"
             )
-    return manager
+    return managers
 
 
 @functools.cache
-def _index(folder: str, defaults: bool) -> Any:
+def _tinyworld_tasks(folder: Path) -> Any:
     from lm_eval.tasks import TaskManager  # slow import
 
-    return TaskManager(include_path=folder, include_defaults=defaults)
+    return TaskManager(include_path=str(folder), include_defaults=False)
 
 
 def _load(manager: Any, name: str, unreachable: str) -> Any:

@@ -4,6 +4,7 @@
 except ``tw_follows`` have single-token answers, which lm-eval scores with one forward per item.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -182,6 +183,12 @@ def items(name: str, count: int = ITEMS) -> list[Item]:
     return found
 
 
+@functools.cache  # a sweep asks for them in every run
+def _lines(name: str) -> str:
+    """A task's items as JSON lines."""
+    return "".join(json.dumps(asdict(made)) + "\n" for made in items(name))
+
+
 def build(folder: Path) -> list[str]:
     """Write the tasks into `folder` and return their names.
 
@@ -189,7 +196,7 @@ def build(folder: Path) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TASKS:
-        lines = "".join(json.dumps(asdict(made)) + "\n" for made in items(name))
+        lines = _lines(name)
         digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
         path = folder.resolve() / f"{name}-{digest}.jsonl"
         recipe = YAML.format(name=name, path=json.dumps(str(path)))

@@ -22,6 +22,6 @@ def sweeps_path() -> str:
 
 
 def cache() -> Path:
-    """The folder for sampled tokens, compiled C code, tinyworld's task items and smollm2-q4:
+    """The folder for sampled tokens, compiled C code, task items and indices, and smollm2-q4:
     DSNOT_EXP_CACHE, default: the user cache directory."""
     return Path(os.environ.get("DSNOT_EXP_CACHE") or platformdirs.user_cache_dir("dsnot_exp"))
