@@ -15,6 +15,7 @@ from tests.support.command import Command, masked_weights, toy_arguments, toy_fo
 
 def test_the_fields_of_the_result(command: Command, tmp_path: Path) -> None:
     words = toy_arguments(tmp_path)
+    command.draws = True
     done = command(*words, "sparsity=0.6", "eval.baselines=[dense,pruned]", "save=true")
     assert done.code == 0, done.err
     result = done.result

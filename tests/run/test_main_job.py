@@ -13,6 +13,7 @@ TASKS = ["tw_where", "tw_holder", "tw_count", "tw_compare", "tw_refer", "tw_foll
 
 def test_the_main_job(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSNOT_EXP_CACHE", str(tmp_path / "cache"))
+    command.draws = True
     done = command("sparsity=0.7", "calib.samples=16", "eval.limit=12", "wandb=disabled")
     assert done.code == 0, done.err
     assert done.err == ""
@@ -29,5 +30,6 @@ def test_the_main_job(command: Command, tmp_path: Path, monkeypatch: pytest.Monk
     assert perplexity["pruned"] > 1.1 * perplexity["dense"]
     budgets = done.result["sparsity"]["layers"].values()
     assert all(abs(budget - 0.7) < 0.005 for budget in budgets)
+    assert (done.folder / "errors.png").stat().st_size > 10_000
     for column in ("dense", "pruned", "refined", "perplexity tinyworld", "accuracy tw_where"):
         assert column in done.out

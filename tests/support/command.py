@@ -1,4 +1,7 @@
-"""The command line in this process: what a user types, the exit code, and what was printed."""
+"""The command line in this process: what a user types, the exit code, and what was printed.
+
+Drawing errors.png takes a third of a toy run, so it is left blank unless a test wants it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from matplotlib.figure import Figure
+from PIL import Image
 from safetensors.torch import save_file
 
 from dsnot_exp.__main__ import main
@@ -32,11 +37,13 @@ class Outcome:
 
 @dataclass
 class Command:
-    """`command("prune=wanda")` is `python -m dsnot_exp prune=wanda` in an empty folder."""
+    """`command("prune=wanda")` is `python -m dsnot_exp prune=wanda` in an empty folder. `draws`:
+    whether the figure is drawn."""
 
     monkeypatch: pytest.MonkeyPatch
     capfd: pytest.CaptureFixture[str]
     folder: Path
+    draws: bool = False
 
     def __call__(self, *words: str, run: str = "run") -> Outcome:
         place = self.folder / run
@@ -45,14 +52,21 @@ class Command:
         self.monkeypatch.chdir(self.folder)
         GlobalHydra.instance().clear()
         self.capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
+        with self.monkeypatch.context() as patch:
+            if not self.draws:
+                patch.setattr(Figure, "savefig", _save_blank)
+            with pytest.raises(SystemExit) as exit_:
+                main()
         for handler in list(logging.getLogger().handlers):
             if isinstance(handler, logging.FileHandler):  # the next run opens its own
                 handler.close()
                 logging.getLogger().removeHandler(handler)
         captured = self.capfd.readouterr()
         return Outcome(int(exit_.value.code or 0), captured.out, captured.err, place)
+
+
+def _save_blank(figure: Figure, path: Path, **_: Any) -> None:
+    Image.new("1", (1, 1)).save(path)
 
 
 def toy_folder(folder: Path, family: str = "llama", **changes: Any) -> Path:
