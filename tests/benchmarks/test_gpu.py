@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dsnot_exp.utils.errors import RequestError
-from tests.benchmarks.gpu import command, exact, run
+from tests.benchmarks.gpu import card, command, exact, run
 from tests.benchmarks.gpu.bench import Bench, Row, Subject
 from tests.benchmarks.gpu.options import parser
 from tests.benchmarks.gpu.page import page
@@ -67,6 +67,8 @@ def test_the_seconds_of_a_whole_model_are_marked_as_computed(record: dict[str, A
     assert row["computed_seconds"] == pytest.approx(sum(whole) / 2 + (4 - 3) * middle)
     middles = [blocks[1]["all"] for blocks in row["passes"]]
     assert middle == pytest.approx(sum(middles) / 2)
+    for blocks, seconds in zip(row["passes"], row["whole_seconds"], strict=True):
+        assert sum(block["all"] for block in blocks) <= seconds  # each block's own, and no sum
     text = page(record)
     assert "all blocks, computed, s" in text
     assert "**computed, not measured**" in text
@@ -217,6 +219,20 @@ def test_fewer_sequences_on_a_slow_card(tmp_path: Path) -> None:
         chosen.append(bench.sequences)
     assert chosen[0] == 128
     assert chosen[1] in (16, 32, 64)
+
+
+def test_the_rates_of_the_card_are_those_of_its_rows() -> None:
+    measured: dict[str, list[Row]] = {
+        "card/products": [
+            {"what": "bfloat16", "operations": 8e12, "median": 0.01},
+            {"what": "float32", "operations": 8e12, "median": 0.2},
+        ],
+        "card/launches": [{"what": "launch of a small operation", "median": 5e-6}],
+    }
+    found, unknown = card.rates(measured, "bfloat16"), Rates()
+    assert (found.products, found.single) == pytest.approx((8e14, 4e13))
+    assert found.launch == pytest.approx(5e-6)
+    assert (found.copies, found.disk) == (unknown.copies, unknown.disk)
 
 
 def test_a_forecast_grows_with_the_tokens_and_the_method() -> None:

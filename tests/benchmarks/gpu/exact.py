@@ -19,6 +19,7 @@ from dsnot_exp.models.linears import linears
 from dsnot_exp.models.placement import Placed
 from tests.benchmarks.comparing import Zeros, unequal, zeros
 from tests.benchmarks.gpu.bench import Bench, Refused, Row, Subject
+from tests.benchmarks.gpu.work import Work
 from tests.benchmarks.models import random_ids, whole_llama
 from tests.benchmarks.refiner import layer, plain
 from tests.benchmarks.streaming import configuration
@@ -50,6 +51,12 @@ def kernel(bench: Bench) -> list[Row]:
                         }
                     )
     return rows
+
+
+def compiling(bench: Bench) -> Work:
+    """Each width, pattern, dtype and variant is a kernel of its own; Triton compiles it."""
+    kernels = 2 * 2 * len(VARIANTS) * len(bench.sizes.kernel_widths)
+    return Work(seconds=3 + (1.5 * kernels if bench.on_accelerator else 0))
 
 
 def compared(bench: Bench, width: int, pattern: Pattern, dtype: torch.dtype, method: DSnoT) -> Row:
@@ -124,6 +131,6 @@ def of_blocks(
 
 
 SUBJECTS = [
-    Subject("kernel/as tensor operations", kernel),
+    Subject("kernel/as tensor operations", kernel, compiling),
     *(Subject(f"masks/{dtype}", partial(masks, dtype)) for dtype in ("float32", "bfloat16")),
 ]
