@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,9 +14,12 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from dsnot_exp.methods.finetune.options import TrainingOptions
+from dsnot_exp.utils import accelerator
 from dsnot_exp.utils.accelerator import is_accelerator
 from dsnot_exp.utils.batch_size import per_forward
 from dsnot_exp.utils.errors import RunError
+
+NAMED = "ACCELERATE_TORCH_DEVICE"  # the environment variable
 
 
 def train(
@@ -23,8 +28,9 @@ def train(
     """Train the parameters that require a gradient on `ids: (sequences, tokens)`, with the model's
     own causal loss; returns the loss of every step."""
     losses = Losses(on_step)
-    with tempfile.TemporaryDirectory(prefix="dsnot-exp-finetune-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dsnot-exp-finetune-") as folder, told(model.device):
         arguments = training_arguments(folder, model, ids.shape[1], options, seed)
+        assert arguments.device.type == model.device.type  # else the model would move
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -45,6 +51,20 @@ def train(
             if options.checkpointing:
                 model.gradient_checkpointing_disable()
     return losses.seen
+
+
+@contextmanager
+def told(device: torch.device) -> Iterator[None]:
+    """In this context accelerate computes on `device`, whose kind it may not know by itself."""
+    before = os.environ.get(NAMED)
+    number = f":{accelerator.index(device)}" if is_accelerator(device) else ""
+    os.environ[NAMED] = device.type + number
+    try:
+        yield
+    finally:
+        os.environ.pop(NAMED)
+        if before is not None:
+            os.environ[NAMED] = before
 
 
 def training_arguments(

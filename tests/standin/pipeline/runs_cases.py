@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 import dsnot_exp
 from dsnot_exp.models import placement
+from dsnot_exp.utils import accelerator
 from dsnot_exp.walk.solver import BlockSolver
 from tests.support.command import Command, Outcome, masked_weights, toy_arguments
 from tests.support.families import build, tokens
@@ -63,8 +64,9 @@ def test_block_by_block_from_memory(
     command: Command, toy: list[str], on_cpu: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the model does not fit: the blocks come to the device one at a time, and accelerate
-    spreads the model for perplexity."""
+    spreads the model for perplexity, all of it over memory."""
     monkeypatch.setattr(placement, "RESERVE", torch.accelerator.get_memory_info()[1])
+    monkeypatch.setattr(accelerator, "free_everywhere", lambda: {"cpu": GIB})
     assert_same(command(*toy, "keep=none"), on_cpu)
 
 
@@ -118,6 +120,7 @@ def test_lora(command: Command, toy: list[str]) -> None:
     ours, theirs = command(*words, run="a"), command(*words, "device=cpu", run="b")
     assert (ours.code, theirs.code) == (0, 0), ours.err + theirs.err
     assert ours.result["finetune"]["steps"] == 2
+    assert ours.result["memory"][PEAK] > 0
     close = pytest.approx(theirs.result["finetune"]["last_loss"], rel=1e-3)
     assert ours.result["finetune"]["last_loss"] == close
 
