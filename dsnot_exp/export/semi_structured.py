@@ -23,7 +23,7 @@ from dsnot_exp.models.shards import Shards
 from dsnot_exp.models.source import locate
 from dsnot_exp.results.file import MODEL, has_model
 from dsnot_exp.utils import accelerator
-from dsnot_exp.utils.errors import RequestError
+from dsnot_exp.utils.errors import RequestError, RunError
 
 FORM = "semi-structured"
 INSTEAD = "choose --format 2:4"
@@ -63,7 +63,10 @@ def _device() -> torch.device:
 
 def _dtype(run: Path, result: dict[str, Any]) -> torch.dtype:
     if has_model(run):
-        entries = Shards(weight_files(run / MODEL)).entries.values()
+        try:
+            entries = Shards(weight_files(run / MODEL)).entries.values()
+        except OSError as error:
+            raise RunError(str(error)) from error
         return next(one.dtype for one in entries if len(one.shape) > 1)
     options = ModelConfig(**result["config"]["model"])
     source = locate(options)

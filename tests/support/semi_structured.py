@@ -10,11 +10,15 @@ from torch import Tensor
 from torch.sparse import SparseSemiStructuredTensor
 from torch.sparse._semi_structured_conversions import sparse_semi_structured_to_dense_cutlass
 
+from dsnot_exp.export import load
+from dsnot_exp.export import semi_structured as export
+from dsnot_exp.models import semi_structured
+
 
 def pretend(monkeypatch: pytest.MonkeyPatch, cusparselt: bool = True) -> None:
     """Everything but the kernels is torch's: classes, checks of shapes, dispatch, padding."""
-    for place in ("models.semi_structured", "export.load", "export.semi_structured"):
-        monkeypatch.setattr(f"dsnot_exp.{place}.unsupported", lambda device: "")
+    for place in (semi_structured, load, export):
+        monkeypatch.setattr(place, "unsupported", lambda device: "")
     monkeypatch.setattr(torch.backends.cusparselt, "is_available", lambda: cusparselt)
     # Else the first tensor of these classes imports torch._dynamo, which takes seconds.
     SparseSemiStructuredTensor._load_dispatch_table()
