@@ -74,7 +74,7 @@ def test_the_seconds_of_a_whole_model_are_marked_as_computed(record: dict[str, A
     assert "**computed, not measured**" in text
     assert "3 of 4 blocks, 4 x 64 random tokens" in text
     assert "**A dry run on tiny shapes.**" in text
-    assert "Not measured: card/products, card/copies," in text
+    assert "Not measured: `card/products`, `card/copies`," in text
 
 
 def test_entries_that_differ_from_the_cpu_are_counted(
@@ -246,7 +246,11 @@ def test_a_forecast_grows_with_the_tokens_and_the_method() -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--layers=2"], "--layers 2: 3 or more"), (["--sequences=0"], "--sequences 0: 1 or more")],
+    [
+        (["--layers=2"], "--layers 2: 3 or more"),
+        (["--sequences=0"], "--sequences 0: 1 or more"),
+        (["--only=hole/*"], r"--only hole/\*: no such subject; --list prints them"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(RequestError, match=said):

@@ -56,7 +56,7 @@ def measured(options: argparse.Namespace) -> int:
         authors=options.authors,
     )
     every = subjects(bench)
-    chosen = [subject for subject in every if wanted(subject, options)]
+    chosen = wanted(every, options)
     if options.list:
         print("\n".join(subject.name for subject in chosen))
         return 0
@@ -143,7 +143,13 @@ def device_to_measure(options: argparse.Namespace) -> torch.device:
     return found
 
 
-def wanted(subject: Subject, options: argparse.Namespace) -> bool:
-    left_out = any(fnmatchcase(subject.name, glob) for glob in options.leave)
-    globs = options.only or ["*"]
-    return not left_out and any(fnmatchcase(subject.name, glob) for glob in globs)
+def wanted(every: list[Subject], options: argparse.Namespace) -> list[Subject]:
+    only = options.only or ["*"]
+    found = [one for one in every if matches(one, only) and not matches(one, options.leave)]
+    if not found:
+        raise RequestError(f"--only {' '.join(only)}: no such subject; --list prints them")
+    return found
+
+
+def matches(subject: Subject, globs: list[str]) -> bool:
+    return any(fnmatchcase(subject.name, glob) for glob in globs)

@@ -60,10 +60,14 @@ def remarks(found: dict[str, Any]) -> list[str]:
             "memory were taken by other processes.** They may have slowed it down."
         )
     if older := [name for name, one in found["measured"].items() if one["code"] != found["code"]]:
-        told.append(f"Measured with another version of the code: {', '.join(older)}.")
+        told.append(f"Measured with another version of the code: {listed(older)}.")
     tried = {name for kind in ("measured", *WITHOUT) for name in found[kind]}
     if absent := [name for name in found["subjects"] if name not in tried]:
-        told.append(f"Not measured: {', '.join(absent)}.")
+        told.append(f"Not measured: {listed(absent)}.")
     if found["running"] is not None:
         told.append(f"The process was in `{found['running']}` when this was written.")
     return told
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
