@@ -67,7 +67,7 @@ def test_block_by_block_from_memory(
     spreads the model for perplexity, all of it over memory."""
     monkeypatch.setattr(placement, "RESERVE", torch.accelerator.get_memory_info()[1])
     monkeypatch.setattr(accelerator, "free_everywhere", lambda: {"cpu": GIB})
-    assert_same(command(*toy, "keep=none"), on_cpu)
+    assert_same(command(*toy, "keep=none", "eval.streaming=false"), on_cpu)
 
 
 def test_block_by_block_from_disk_through_pinned_memory(
