@@ -85,7 +85,12 @@ def streams(source: Source, options: ModelConfig) -> bool:
         return True
     read_headers(source, files)
     size = checkpoint_bytes(load_config(source), files, options.dtype)
-    return size > MEMORY_SHARE * psutil.virtual_memory().available
+    return fills_memory(size)
+
+
+def fills_memory(weights: int) -> bool:
+    """Whether weights of so many bytes are too many for the memory: blocks are read from disk."""
+    return weights > MEMORY_SHARE * psutil.virtual_memory().available
 
 
 def refuse_streaming_gguf(source: Source, options: ModelConfig) -> None:

@@ -98,13 +98,19 @@ def place(
 ) -> Placed:
     """Move the model to `device`. If it does not fit, leave its blocks in memory. training: bytes
     that the training of a block takes beside the weights"""
-    needed = weight_bytes(model) + RESERVE + training
-    if not accelerator.is_accelerator(device) or needed < accelerator.free_memory(device):
+    if fits(weight_bytes(model), device, training):
         move(model, device)
         return Placed(model, blocks, device, dense=dense, loaded=loaded)
     placed = Placed(model, blocks, device, whole=False, dense=dense, loaded=loaded)
     placed.keep_blocks_in_memory()
     return placed
+
+
+def fits(weights: int, device: torch.device, training: int = 0) -> bool:
+    """Whether a model whose weights take so many bytes is kept on the device as a whole. training:
+    as for `place`"""
+    needed = weights + RESERVE + training
+    return not accelerator.is_accelerator(device) or needed < accelerator.free_memory(device)
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -8,14 +8,12 @@ import torch
 
 from dsnot_exp.data.corpora import is_tokenised
 from dsnot_exp.data.progress import Phase, unseen
-from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.evaluate.tasks import load_tasks, refuse_tokenizer_without_marks
 from dsnot_exp.models.blocks import find_blocks
 from dsnot_exp.models.kinds import refuse_other_kinds
 from dsnot_exp.models.linears import all_linears
 from dsnot_exp.models.loading import (
     TORCH_DTYPES,
-    hidden_size,
     load_config,
     load_tokenizer,
     positions,
@@ -30,6 +28,7 @@ from dsnot_exp.run.check_model import (
     say_kept_dense,
     settle_lengths,
 )
+from dsnot_exp.run.disk import state_bytes
 from dsnot_exp.run.inputs import Inputs
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.room import refuse_without_room
@@ -82,7 +81,7 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
         evaluation=texts.evaluation(),
         task_bos=texts.bos("eval").of_tasks,
         checked=checked,
-        state_bytes=(block_weights + _states(plan, config, calibration)) * dtype.itemsize,
+        state_bytes=state_bytes(plan, config, block_weights, dtype.itemsize, draws),
         training_bytes=training_bytes,
         kept=kept,
         kept_bytes=kept.bytes_to_keep(prunable, dtype.itemsize),
@@ -91,20 +90,6 @@ def prepare(plan: Plan, phase: Phase = unseen) -> tuple[Plan, Inputs]:
     for warning in [*inputs.warnings, *([slow] if slow else [])]:
         say(f"warning   {warning}")
     return plan, inputs
-
-
-def _states(plan: Plan, config: Any, calibration: Tokens | None) -> int:
-    """The most entries of hidden states that are on disk together."""
-    recipe = plan.recipe
-    if recipe is None or calibration is None:
-        return 0
-    states = calibration.size * hidden_size(config) * (2 if recipe.dense_stream else 1)
-    # The gradients of an allocator take the inputs of every block, before the walk begins.
-    blocks = getattr(config.get_text_config(), "num_hidden_layers", 0)
-    taken = min(getattr(recipe.allocator, "gradients", 0), len(calibration.ids))
-    inputs = blocks * taken * calibration.ids.shape[1] * hidden_size(config)
-    # 3 x: of two blocks while the newer is written, and a scratch file.
-    return max(3 * states, inputs)
 
 
 def weight_dtype(config: Any, plan: Plan) -> torch.dtype:

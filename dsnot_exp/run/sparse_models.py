@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from dsnot_exp.data.known_tokens import KnownTokens
 from dsnot_exp.data.tokens import Tokens
 from dsnot_exp.models.source import Source
+from dsnot_exp.run.disk import kept_bytes
 from dsnot_exp.run.plan import Plan
 from dsnot_exp.run.sparse_store import SparseStore, tokens_of
 from dsnot_exp.utils.console import say
@@ -46,10 +47,8 @@ class SparseModels:
 
     def bytes_to_keep(self, weights: int, itemsize: int) -> int:
         """At most so many bytes are written, for so many prunable weights."""
-        bits = -(-weights // 8)
-        of_one = {"none": 0, "masks": bits, "weights": 2 * bits + weights * itemsize}
         missing = self.stores.keys() - self.found.keys()
-        return sum(of_one[self.stores[stage].keeps] for stage in missing)
+        return sum(kept_bytes(self.stores[stage].keeps, weights, itemsize) for stage in missing)
 
     def find(self, stage: str, drawn: Tokens | None) -> KeptSparse | None:
         """The sparse model of a stage, another process may have kept it meanwhile.

@@ -24,6 +24,11 @@ SHARE, LEAST = 64, 128  # the sample is one token in 64, and at least 128 tokens
 Orders = dict[tuple[str, ...], list[str]]
 
 
+def sampled_tokens(length: int, sequences: int) -> int:
+    """How many tokens of each of so many sequences go into the sample."""
+    return min(length, max(-(-length // SHARE), -(-LEAST // sequences)))
+
+
 class Collected(Exception):
     """The last linear of the block has received its input; the rest of the forward is not
     needed."""
@@ -145,8 +150,7 @@ class Collector:
             self._update(name, routed, -(-routed.shape[1] * self._sampled() // self.length))
 
     def _sampled(self) -> int:
-        """How many tokens of each sequence go into the sample."""
-        return min(self.length, max(-(-self.length // SHARE), -(-LEAST // self.total)))
+        return sampled_tokens(self.length, self.total)
 
     def _update(self, name: str, inputs: Tensor, sampled: int) -> None:
         if name not in self.accumulators:
