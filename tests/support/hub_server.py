@@ -131,8 +131,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.hub.requests.append(f"{self.command} {url.path}")
         try:
             if match := INFORMATION.fullmatch(url.path):
-                recursive = parse_qs(url.query).get("recursive") == ["true"]
-                self._information(recursive, **match.groupdict())
+                asked = parse_qs(url.query)
+                flags = [asked.get(name, ["false"])[0].lower() for name in ("recursive", "blobs")]
+                self._information(*(flag == "true" for flag in flags), **match.groupdict())
             elif match := FILE.fullmatch(url.path):
                 self._file(**match.groupdict())
             else:
@@ -173,12 +174,15 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _information(
-        self, recursive: bool, kind: str, id: str, what: str, revision: str, path: str
+        self, recursive: bool, blobs: bool, kind: str, id: str, what: str, revision: str, path: str
     ) -> None:
-        """A part of the tree where `what` says so, else what the repository is and holds."""
+        """A part of the tree where `what` says so, else what the repository is and holds. blobs:
+        with the sizes of the files"""
         repository = self._repository(kind, id, revision or "main")
         if what != "tree":
-            siblings = [{"rfilename": name} for name in repository.files()]
+            siblings: list[dict[str, Any]] = [{"rfilename": name} for name in repository.files()]
+            for file in siblings if blobs else ():
+                file["size"] = (repository.folder / file["rfilename"]).stat().st_size
             facts = {"id": id, "sha": repository.commit, "siblings": siblings, "tags": []}
             access = {
                 "private": repository.private,
