@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dsnot_exp.models.checkpoint import hollow
+from dsnot_exp.models.source import Source
+
 VOCABULARY = 96
 SMALL: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -96,6 +99,12 @@ def build(family: str, attention: str | None = None, seed: int = 0, **changes: A
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     return model.eval().requires_grad_(False)
+
+
+def hollow_of(family: str, **changes: Any) -> Any:
+    """A model of the family without weights, as one is read from disk."""
+    config = AutoConfig.for_model(family.split("-")[0], **(FAMILIES[family] | changes))
+    return hollow(Source("made"), config, [], "float32")
 
 
 def tokens(sequences: int, length: int, seed: int = 0) -> torch.Tensor:
