@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -12,12 +14,15 @@ from dsnot_exp.launch.estimate import time_left
 from dsnot_exp.launch.jobs import Planned
 from dsnot_exp.models import smollm2_folder
 
+if TYPE_CHECKING:  # slow: torch
+    from dsnot_exp.launch.outlook import Outlook
+
 NAMES_SHOWN = 12
 
 
 def announcement(plan: Planned, config: DictConfig) -> list[str]:
-    """Lines with the number of runs and of finished ones, with what the others need and share, and
-    with the time that they will take if that can be told."""
+    """Lines with the number of runs and of finished ones, and with what the others need and
+    share."""
     jobs = plan.jobs
     done = [job for job in jobs if job.done]
     refused = [job for job in jobs if job.refusal is not None]
@@ -36,9 +41,15 @@ def announcement(plan: Planned, config: DictConfig) -> list[str]:
         lines += [f"  shared    {len(set(sharing))} sparse models, by {_runs(len(sharing))}"]
     models = [job.config.model for job in needed if job.config is not None]
     named = Counter(f"{model.path or model.name} ({_where(model)})" for model in models)
-    lines += [f"  needs     {_some(list(named))}"] if named else []
-    left = time_left(needed, jobs)
-    return [*lines, *([f"  time      {left}"] if left is not None else [])]
+    return [*lines, *([f"  needs     {_some(list(named))}"] if named else [])]
+
+
+def outlook(plan: Planned, ahead: Outlook) -> Iterator[str]:
+    """Lines with what the runs need, and with their time if that can be told."""
+    yield from ahead.needs()
+    left = time_left(ahead.jobs, plan.jobs, ahead.ahead) or ahead.no_time()
+    if left is not None:
+        yield f"  time      {left}"
 
 
 def _where(model: ModelConfig) -> str:

@@ -1,39 +1,84 @@
 """How long the runs of a sweep will take, from those that are finished.
 
 Each part of a run is taken from finished runs of the same model: a walk from those with the same
-methods, an evaluation from those with the same options of `eval`. Nothing is said of a run with a
-part that no finished run had.
+methods, an evaluation from those with the same options of `eval`. A run with a part that no
+finished run had takes what was foreseen of it, if anything was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
 
 from dsnot_exp.launch.costs import Finished, Parts, finished_run, parts_of
 from dsnot_exp.launch.jobs import Job
+from dsnot_exp.run.price import Price
 from dsnot_exp.utils.words import roughly
 
 
-def time_left(left: Sequence[Job], jobs: Sequence[Job]) -> str | None:
-    """`about 20 min left, from 3 finished runs`: the runs of `left` that are not finished, one
-    after the other. None if nothing is known of any of them. jobs: all jobs of the sweep"""
+@dataclass(frozen=True)
+class Ahead:
+    """What is known of runs before any of them has run.
+
+    prices: by the job's identity
+    basis: how they were found, such as `on NVIDIA H200, estimated (...)`; left_out: what they lack
+    at_once: jobs that run side by side
+    """
+
+    prices: Mapping[str, Price]
+    basis: str
+    left_out: str = ""
+    at_once: int = 1
+
+
+NOTHING = Ahead({}, "")
+
+
+def time_left(left: Sequence[Job], jobs: Sequence[Job], ahead: Ahead = NOTHING) -> str | None:
+    """`about 20 min left, from 3 finished runs`: the runs of `left` that are not finished. None if
+    nothing is known of any of them. jobs: all jobs of the sweep"""
     known = [found for found in map(finished_run, jobs) if found is not None]
-    waiting = [parts_of(job) for job in left if job.config is not None and not job.done]
-    seconds = estimates(waiting, known)
-    told = [one for one in seconds if one is not None]
+    waiting = [job for job in left if job.config is not None and not job.done]
+    parts = [parts_of(job) for job in waiting]
+    learnt = estimates(parts, known)
+    priced = [_priced(job, ahead) for job in waiting if job.identity in ahead.prices]
+    foreseen = estimates(parts, priced, after=known)
+    both = [a if a is not None else b for a, b in zip(learnt, foreseen, strict=True)]
+    told = [one for one in both if one is not None]
     if not told:
         return None
-    some = "" if len(told) == len(seconds) else f" for {len(told)} of {len(seconds)} runs"
+    some = "" if len(told) == len(both) else f" for {len(told)} of {len(both)} runs"
+    took = f"about {roughly(max(sum(told) / ahead.at_once, *told))}"
     runs = f"{len(known)} finished run{'s' if len(known) != 1 else ''}"
-    return f"about {roughly(sum(told))} left{some}, from {runs}"
+    if not known:
+        return f"{took}{some} {ahead.basis}{ahead.left_out}"
+    if None not in learnt:
+        return f"{took} left, from {runs}"
+    if not any(foreseen):
+        return f"{took} left{some}, from {runs}"
+    return f"{took} left{some}, from {runs} and an estimate of the others"
 
 
-def estimates(waiting: Sequence[Parts], known: Sequence[Finished]) -> list[float | None]:
+def is_told(left: Sequence[Job], jobs: Sequence[Job]) -> bool:
+    """Whether finished runs tell the time of all that are left."""
+    known = [found for found in map(finished_run, jobs) if found is not None]
+    return None not in estimates([parts_of(job) for job in left], known)
+
+
+def _priced(job: Job, ahead: Ahead) -> Finished:
+    """As if the job had run, and taken what was foreseen."""
+    price = ahead.prices[job.identity or ""]
+    return Finished(parts_of(job), price.walk, price.initial, price.evaluation, rest=0.0)
+
+
+def estimates(
+    waiting: Sequence[Parts], known: Sequence[Finished], after: Sequence[Finished] | None = None
+) -> list[float | None]:
     """Seconds of each run in `waiting`, in this order; None where a part is unknown. What runs
-    share counts in the first one that needs it."""
+    share counts in the first one that needs it. after: runs that have left it; None: `known`"""
     have: set[Hashable] = set()
-    for run in known:
+    for run in known if after is None else after:
         have |= _shared(run.parts)
     found = []
     for parts in waiting:

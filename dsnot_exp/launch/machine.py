@@ -27,7 +27,7 @@ def take_share() -> None:
     if hydra.mode != RunMode.MULTIRUN or launcher == "basic":
         return
     console.is_interactive = False  # progress bars of several processes would overwrite each other
-    threads = _threads(launcher, hydra.launcher)
+    threads = threads_of(launcher, hydra.launcher)
     if threads is not None:
         torch.set_num_threads(threads)
     if launcher in ("joblib", "submitit_local") and gpus() > 1:
@@ -36,7 +36,7 @@ def take_share() -> None:
         accelerator.use(own_gpu(gpus()))  # the GPU of `device=auto` and `device=cuda`
 
 
-def _threads(launcher: str, options: DictConfig) -> int | None:
+def threads_of(launcher: str, options: DictConfig) -> int | None:
     """Number of torch threads; None: torch's default, which is the cores the job may use."""
     if launcher == "joblib":
         jobs = options.n_jobs if options.n_jobs > 0 else cores()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import Counter
@@ -16,8 +17,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from dsnot_exp.launch import leftovers
-from dsnot_exp.launch.announcement import announcement
-from dsnot_exp.launch.estimate import time_left
+from dsnot_exp.launch.announcement import announcement, outlook
+from dsnot_exp.launch.estimate import NOTHING, Ahead, time_left
 from dsnot_exp.launch.failure import report
 from dsnot_exp.launch.jobs import Job, Planned, planned
 from dsnot_exp.launch.plugin_words import use_composed
@@ -28,16 +29,20 @@ from dsnot_exp.utils.console import JOBS, say
 from dsnot_exp.utils.errors import INTERRUPTED, RequestError
 from dsnot_exp.utils.torchrun import rank, world_size
 
+log = logging.getLogger(__name__)
+
 
 class Sweep(Callback):
     """Hydra callback, called before the first job and, without a launcher, after each job.
 
     plan: what the current sweep does; None without one, or if Hydra refuses it
     used: its folder, marked as in use
+    ahead: what is known of its time from no finished run
     """
 
     plan: ClassVar[Planned | None] = None
     used: ClassVar[ExitStack] = ExitStack()
+    ahead: ClassVar[Ahead] = NOTHING
 
     @classmethod
     def use(cls, folder: Path) -> None:
@@ -65,15 +70,33 @@ class Sweep(Callback):
             for line in announcement(Sweep.plan, config):
                 say(line)
             refuse_invalid(Sweep.plan.jobs)
+            Sweep.ahead = say_outlook(Sweep.plan, config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """After a job in this process: how long the others will take."""
         if Sweep.plan is None:
             return
         following = Sweep.plan.to_start[config.hydra.job.num + 1 :]
-        line = time_left(following, Sweep.plan.jobs)
+        line = time_left(following, Sweep.plan.jobs, Sweep.ahead)
         if line is not None:
             say(f"sweep     {line}")
+
+
+def say_outlook(plan: Planned, config: DictConfig) -> Ahead:
+    """Say what the runs need and how long they will take; returns what is known of the time. An
+    error here must not keep the runs from starting."""
+    if rank() or all(job.config is None or job.done for job in plan.jobs):
+        return NOTHING
+    from dsnot_exp.launch.outlook import look_ahead  # slow: torch
+
+    try:
+        found = look_ahead(plan, config)
+        for line in outlook(plan, found):
+            say(line)
+        return found.ahead
+    except Exception:
+        log.exception("the needs of the sweep are not known")
+        return NOTHING
 
 
 def refuse_invalid(jobs: list[Job]) -> None:

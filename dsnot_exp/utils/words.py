@@ -71,6 +71,14 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
+def quantity(count: int) -> str:
+    """`6.74 billion`, `134.5 million`, `12,345`."""
+    for unit, word, digits in ((10**9, "billion", 2), (10**6, "million", 1)):
+        if count >= unit:
+            return f"{count / unit:,.{digits}f} {word}"
+    return f"{count:,}"
+
+
 def percent(share: float, deviation: float | None = None) -> str:
     """`80.2 %`, or `80.2 ± 1.8 %` with a standard error."""
     more = "" if deviation is None else f" ± {100 * deviation:.1f}"

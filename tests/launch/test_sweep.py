@@ -99,6 +99,7 @@ def test_a_sweep_prints_its_plan_and_its_results(command: Command, tmp_path: Pat
     assert first.code == 0, first.err
     assert "sweep pair: 2 runs, 0 finished, 2 to run" in first.out
     assert f"{tmp_path}/toy (folder)" in first.out
+    assert "  time " not in first.out  # so short a sweep needs no forecast
     assert "2 of 2 runs finished in outputs/pair" in first.out
     again = command(*words, "sparsity=0.5,0.6", run="")
     assert "sweep pair: 4 runs, 2 finished, 2 to run" in again.out
@@ -114,7 +115,8 @@ def test_a_failed_job_is_named_and_only_it_runs_again(command: Command, tmp_path
     assert done.code == 1
     assert "sweep pair: 4 runs" in done.out
     assert "2 of 4 runs finished" in done.out
-    assert done.out.count("needs a config.json with a model_type") == 1
+    said = [line for line in done.out.splitlines() if "a config.json with a model_type" in line]
+    assert [line.split()[0] for line in said] == ["model", "refused"]  # before and after
     assert "as save_pretrained writes it (2 runs)" in done.out
     assert done.err.count("\n") == 2, done.err
     shutil.copytree(tmp_path / "toy", tmp_path / "missing", dirs_exist_ok=True)

@@ -86,8 +86,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     weights = load_file(torn / "model.safetensors")
     weights.pop("lm_head.weight")
     save_file(weights, torn / "model.safetensors", metadata={"format": "pt"})
-    folders = {"toy": toy, "later": toy, "pickles": pickles, "code": code, "empty": empty}
-    folders |= {"packed": packed, "adapter": adapter, "torn": torn}
+    folders = {"toy": toy, "later": toy, "fresh": toy, "pickles": pickles, "code": code}
+    folders |= {"empty": empty, "packed": packed, "adapter": adapter, "torn": torn}
     hub = Hub(
         [
             *(Repository(f"acme/{name}", folder, COMMIT) for name, folder in folders.items()),
@@ -156,6 +156,22 @@ def test_gated_with_a_token(shell: Shell, downloaded: Outcome) -> None:
     shell("acme/members", HF_TOKEN="hf_expired").refuses(2, "acme/members", "rejects your token")
     shell("acme/members", HF_TOKEN=NARROW).refuses(1, "acme/members", "returned 403 (Enable access")
     assert masks(shell("acme/members", HF_TOKEN=TOKEN)) == masks(downloaded)
+
+
+def test_a_sweep_says_first_what_it_needs(hub: Hub, shell: Shell) -> None:
+    """Sizes of what has to be downloaded; models that are gated, or pickled and not trusted."""
+    done = shell("acme/fresh,acme/gated,acme/pickles", "-m")
+    lines = [line.strip() for line in done.out.splitlines() if line.startswith("  model ")]
+    size = (hub.commits["models", "acme/fresh"][0].folder / "model.safetensors").stat().st_size
+    told, gated, pickled = lines
+    assert told.startswith("model     acme/fresh: ")
+    assert told.endswith(f", {size / 1e6:.1f} MB to download")
+    assert gated == (
+        "model     acme/gated: cannot be used: this model is gated; accept its terms on "
+        f"{hub.url}/acme/gated and log in with `hf auth login`, or set HF_TOKEN"
+    )
+    assert pickled.startswith("model     acme/pickles: cannot be used: no .safetensors weights")
+    assert "sweep     1 of 3 runs finished" in done.out
 
 
 def test_pickles_only_when_trusted(hub: Hub, shell: Shell, downloaded: Outcome) -> None:

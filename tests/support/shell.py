@@ -37,6 +37,7 @@ class Outcome:
     lines: list[str]  # of stderr
     result: dict[str, Any] | None
     marked: bool  # the repository's own code was executed
+    out: str = ""
 
     def finished(self) -> dict[str, Any]:
         """The result of a run that finished, quietly."""
@@ -85,7 +86,8 @@ class Process:
         lines = (folder / "stderr").read_text().splitlines()
         result = folder / "run" / "result.json"
         found = json.loads(result.read_text()) if result.exists() else None
-        return Outcome(code, lines, found, (folder / "marker").exists())
+        out = (folder / "stdout").read_text()
+        return Outcome(code, lines, found, (folder / "marker").exists(), out)
 
     def close(self) -> None:
         self.process.communicate(timeout=300)
