@@ -141,9 +141,9 @@ def size_like(rows: int, width: int, square: bool, again: bool = False) -> float
 
 
 def interpolated(known: dict[int, float], size: float, exponent: int) -> float:
-    """The value at `size`, on straight lines between logarithms. A larger one is on the last line,
-    which is not steeper than `exponent` and at most one less steep; a smaller one is not smaller
-    than the smallest known."""
+    """The value at `size`, on straight lines between logarithms. A smaller one is not smaller than
+    the smallest known. A larger one grows with the mean of the last line's slope and `exponent`,
+    which the slope nears: small layers leave a device idle."""
     sizes = sorted(known)
     if size <= sizes[0]:
         return known[sizes[0]]
@@ -151,7 +151,8 @@ def interpolated(known: dict[int, float], size: float, exponent: int) -> float:
     last = sizes[-2:]
     if below == sizes[-1]:
         slope = _slope(known, *last) if len(last) == 2 else exponent
-        return float(known[below] * (size / below) ** max(exponent - 1, min(exponent, slope)))
+        slope = max(0.0, min(exponent, slope))
+        return float(known[below] * (size / below) ** ((slope + exponent) / 2))
     above = min(n for n in sizes if n > size)
     return float(known[below] * (size / below) ** _slope(known, below, above))
 

@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 
 import dsnot_exp
 from dsnot_exp.models import placement
+from dsnot_exp.run import rates
 from dsnot_exp.utils import accelerator
+from dsnot_exp.utils.words import size
 from dsnot_exp.walk.solver import BlockSolver
 from tests.support.command import Command, Outcome, masked_weights, toy_arguments
 from tests.support.families import build, tokens
@@ -168,3 +170,39 @@ def test_a_device_that_is_not_there(
     done = command(*toy, f"device={device}")
     assert done.code == 2
     assert message.split(" .* ")[0] in done.err
+
+
+def swept(command: Command, toy: list[str]) -> tuple[str, str]:
+    """What a sweep says of its model and of its time."""
+    words = ["-m", *toy[:-2], "prune=wanda", "refine=none", "sparsity=0.5", "keep=none"]
+    done = command(*words, run="")
+    assert done.code == 0, done.err
+    lines = [line.strip() for line in done.out.splitlines()]
+    (model,) = (line for line in lines if line.startswith("model  "))
+    (time,) = (line for line in lines if line.startswith("time  "))
+    return model, time
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_sweep_measures_a_block_there_before_its_first_run(
+    whole: bool, command: Command, toy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "SHORT_S", 0)
+    if not whole:
+        monkeypatch.setattr(placement, "RESERVE", torch.accelerator.get_memory_info()[1])
+    before = torch.accelerator.get_memory_info()[0]
+    model, time = swept(command, toy)
+    how = "whole on the device" if whole else "block by block on the device"
+    total = torch.accelerator.get_memory_info()[1]
+    assert f", {how}, about " in model
+    assert model.endswith(f" of {size(total)}")
+    assert " on stand-in device, an estimate (one block of " in time
+    assert torch.accelerator.get_memory_info()[0] == before
+
+
+def test_a_block_that_does_not_fit_leaves_a_sweep_without_an_estimate(
+    command: Command, toy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "free_memory", lambda device: 1000)
+    _, time = swept(command, toy)
+    assert "no estimate: a block and the embeddings take" in time
