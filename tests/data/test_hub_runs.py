@@ -46,7 +46,7 @@ class Toy(Process):
     """Runs the command on a small model with tinyworld's tokenizer."""
 
     def __init__(self, place: Path, hub: Hub, **environment: str) -> None:
-        super().__init__(place, hub, **environment)
+        super().__init__(place, hub, tasks=True, **environment)
         tokenizer = AutoTokenizer.from_pretrained(tinyworld.MODEL)
         changes = {"num_hidden_layers": 1, "max_position_embeddings": 256}
         build("llama", vocab_size=len(tokenizer), **changes).save_pretrained(place / "toy")

@@ -18,9 +18,9 @@ from tests.support.waiting import HALTING, ROOT, until
 
 # On stdin, a number asks for the exit code of a fork, null while it runs; else a fork is started.
 SERVER = """
-import json, os, runpy, signal, sys
-import dsnot_exp.run.job, matplotlib.pyplot
-from transformers import LlamaForCausalLM
+import json, os, signal, sys
+from tests.support.forked import run_command, warm
+warm()
 for name in [name for name in sys.modules if name.partition(".")[0] == "dsnot_exp"]:
     del sys.modules[name]  # a fork imports the package itself, in its own environment
 children = set()
@@ -40,8 +40,7 @@ for line in sys.stdin:
             os.dup2(os.open(f"{output}.{name}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
         os.environ.update(environment)
         exec(open(HALTING).read(), {})
-        sys.argv[1:] = arguments
-        runpy.run_module("dsnot_exp", run_name="__main__", alter_sys=True)
+        run_command(arguments)
     children.add(child)
     print(child, flush=True)
 for child in children:

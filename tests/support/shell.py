@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsnot_exp.evaluate.task_index import builtin_tasks
+from dsnot_exp.utils.paths import cache
 from tests.support.hub_server import Hub
 
 # The command as often as asked for, each time in a fork: torch and transformers import slowly.
 COMMANDS = """
-import json, os, runpy, sys
-import dsnot_exp.run.job, matplotlib.pyplot
-from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+import json, os, sys
+from tests.support.forked import run_command, warm
+warm()
+if TASKS:
+    from dsnot_exp.evaluate.task_index import builtin_tasks
+    builtin_tasks()
 for line in sys.stdin:
     folder, arguments, environment = json.loads(line)
     if os.fork() == 0:
         for stream, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY), stream)
         os.environ.update(environment)
-        sys.argv[1:] = arguments
-        runpy.run_module("dsnot_exp", run_name="__main__", alter_sys=True)
+        run_command(arguments)
     print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
@@ -54,17 +59,25 @@ class Outcome:
 
 
 class Process:
-    """Runs the command with one hub and one cache, which are settled when the libraries load."""
+    """Runs the command with one hub and one cache, which are settled when the libraries load.
 
-    def __init__(self, place: Path, hub: Hub, **environment: str) -> None:
+    tasks: whether runs ask for tasks of lm-eval's own; their index is then taken from the cache
+    of the tests, where it is made once
+    """
+
+    def __init__(self, place: Path, hub: Hub, tasks: bool = False, **environment: str) -> None:
         self.place, self.runs = place, 0
-        place.mkdir()
+        (place / "own").mkdir(parents=True)
+        if tasks:
+            builtin_tasks()
+            for index in cache().glob("lm-eval-*.pickle"):
+                shutil.copy(index, place / "own")
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         own = {"HF_ENDPOINT": hub.url, "HF_HOME": f"{place}/cache", "HF_HUB_OFFLINE": "0"}
         own |= {"DSNOT_EXP_CACHE": f"{place}/own"}
         calm = {"NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMANDS],
+            [sys.executable, "-c", f"TASKS = {tasks}\n{COMMANDS}"],
             cwd=Path(__file__).parents[2],
             env=kept | own | calm | environment,
             stdin=subprocess.PIPE,
