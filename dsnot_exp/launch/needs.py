@@ -22,13 +22,12 @@ def needs_of_models(
         path = options.path
         if path is None:
             continue
-        refused = models[key].refused or foreseen.refused.get(key, "")
-        if refused:
-            why = refused.removeprefix(f"model.path={path}: ")
-            yield f"  model     {path}: cannot be used: {why}"
-        elif key in foreseen.models:
+        if key in foreseen.models:
             needs = foreseen.models[key]
             yield f"  model     {path}: {', '.join(_of_model(needs, models[key], foreseen.memory))}"
+        elif refused := models[key].refused or foreseen.refused.get(key, ""):
+            why = refused.removeprefix(f"model.path={path}: ")
+            yield f"  model     {path}: cannot be used: {why}"
 
 
 def _of_model(needs: ModelNeeds, model: AtHand, memory: int) -> Iterator[str]:
@@ -53,18 +52,22 @@ def needs_of_disk(
     known = [(job, of) for job, of in zip(jobs, foreseen.written, strict=True) if of is not None]
     downloads = sum(model.to_download or 0 for model in models.values())
     state = max((of.state for _, of in known), default=0)
-    kept: dict[Hashable, int] = {job.sparse or job.folder: of.kept for job, of in known}
+    kept: dict[Hashable, int] = {}
     for job, of in known:
-        kept[parts_of(job).pruned or job.folder] = of.kept
+        parts = parts_of(job)
+        own = parts.pruned if parts.alone is not None else None
+        kept[own or job.sparse or job.folder] = of.kept
+        if parts.has_pruned_stage:
+            kept[parts.pruned] = of.kept
     of_kept, saved = sum(kept.values()), sum(of.saved for _, of in known)
     total = downloads + state + of_kept + saved
     if total < WORTH_TELLING:
         return
-    parts = {
+    shares = {
         "of downloads": downloads,
         "for the state of a run": state,
         "of kept masks": of_kept,
         "of saved models": saved,
     }
-    listed = ", ".join(f"{megabytes(part)} {what}" for what, part in parts.items() if part)
+    listed = ", ".join(f"{megabytes(part)} {what}" for what, part in shares.items() if part)
     yield f"  disk      at most {megabytes(total)}: {listed}"

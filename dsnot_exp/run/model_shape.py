@@ -28,11 +28,14 @@ def model_key(options: ModelConfig) -> str:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """model: with its weights on the meta device, and real buffers"""
+    """model: with its weights on the meta device, and real buffers
+    streamable: its blocks can be read from disk one at a time
+    """
 
     options: ModelConfig
     model: Any
     blocks: tuple[str, nn.ModuleList]
+    streamable: bool = True
 
     @classmethod
     def of(cls, options: ModelConfig, source: Source) -> ModelShape:
@@ -45,7 +48,8 @@ class ModelShape:
         except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
             raise RequestError(f"model.path={source.place}: {error}") from error
         model.tie_weights()  # tied weights count once
-        return cls(options, model, find_blocks(model, options.blocks))
+        streamable = options.use_safetensors and source.gguf is None
+        return cls(options, model, find_blocks(model, options.blocks), streamable)
 
     @property
     def key(self) -> str:
@@ -92,7 +96,6 @@ class ModelShape:
 
     def whole(self, device: torch.device) -> bool:
         """Whether the device holds the whole model while it is pruned."""
-        streams = self.options.streaming == "true" or (
-            self.options.streaming == "auto" and fills_memory(self.weight_bytes)
-        )
-        return not streams and fits(self.weight_bytes, device)
+        asked = self.options.streaming
+        fills = asked == "auto" and self.streamable and fills_memory(self.weight_bytes)
+        return not (asked == "true" or fills) and fits(self.weight_bytes, device)

@@ -32,8 +32,19 @@ def test_a_line_for_each_model() -> None:
     parts = replace(LARGE, whole=False)
     assert lines_of(parts, AtHand(source, 0), 8 << 30) == [f"{start}, block by block on the device"]
     assert lines_of(parts, AtHand(source, 0)) == [f"{start}, block by block from disk"]
-    gated = AtHand(refused="model.path=acme/big: this model is gated")
-    assert lines_of(LARGE, gated) == ["  model     acme/big: cannot be used: this model is gated"]
+
+
+def test_why_a_model_cannot_be_used() -> None:
+    """Nothing is said against one that some runs can use."""
+    start = "  model     acme/big: cannot be used: "
+    gated = {KEY: AtHand(refused="model.path=acme/big: this model is gated")}
+    named, nothing = {KEY: BIG.model}, Foreseen([], [])
+    assert list(needs_of_models(named, gated, nothing)) == [f"{start}this model is gated"]
+    few = replace(nothing, refused={KEY: "calib.seqlen=4096: this model has 2048 positions"})
+    (line,) = needs_of_models(named, {KEY: AtHand()}, few)
+    assert line == f"{start}calib.seqlen=4096: this model has 2048 positions"
+    (line,) = needs_of_models(named, {KEY: AtHand()}, replace(few, models={KEY: LARGE}))
+    assert "cannot" not in line
 
 
 def test_nothing_is_said_of_a_model_that_is_not_known_or_bundled() -> None:
@@ -44,17 +55,25 @@ def test_nothing_is_said_of_a_model_that_is_not_known_or_bundled() -> None:
 
 
 def test_the_disk() -> None:
-    """One state at a time; a sparse model that runs share once; downloads once."""
+    """One state at a time; a sparse model that runs share, or one's `pruned` stage, once."""
     own, twin, other = jobs(BIG, BIG, replace(BIG, sparsity=0.6))
-    three = [replace(own, sparse="a"), replace(twin, sparse="a"), replace(other, sparse="b")]
+    (refined,) = jobs(replace(BASE, model=BIG.model))
+    runs = [
+        replace(own, sparse="a"),
+        replace(twin, sparse="a"),
+        replace(other, sparse="b"),
+        refined,
+    ]
     written = [Written(7 * GB, GB, 0), Written(7 * GB, GB, 0), Written(8 * GB, GB, 2 * GB)]
-    models = {KEY: AtHand(None, 5 * GB)}
-    found = Foreseen([], [*written])
-    pruned = 2 * GB  # the `pruned` stage of either sparsity is kept too
-    (line,) = needs_of_disk(three, models, found)
+    found = Foreseen([], [*written, Written(7 * GB, GB, 0)])
+    (line,) = needs_of_disk(runs, {KEY: AtHand(None, 5 * GB)}, found)
     assert line == (
-        f"  disk      at most {(8 + 2 + 2 + 5) * GB / 1e9 + pruned / 1e9:.2f} GB: 5.00 GB of "
-        "downloads, 8.00 GB for the state of a run, 4.00 GB of kept masks, 2.00 GB of saved models"
+        "  disk      at most 18.00 GB: 5.00 GB of downloads, 8.00 GB for the state of a run, "
+        "3.00 GB of kept masks, 2.00 GB of saved models"
     )
+    without = replace(BIG, eval=replace(BIG.eval, baselines=[]))
+    two = [replace(job, sparse="a") for job in jobs(without, without)]
+    (line,) = needs_of_disk(two, {}, Foreseen([], written[:2]))
+    assert line.endswith("8.00 GB: 7.00 GB for the state of a run, 1.00 GB of kept masks")
     little = Foreseen([], [Written(GB // 2, 0, 0), None, None])
-    assert list(needs_of_disk(three, {}, little)) == []
+    assert list(needs_of_disk(runs[:3], {}, little)) == []
