@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from dsnot_exp.config import BASELINES, DTYPES, KEEPS, PLACES, TRACKERS, Config
@@ -11,6 +12,8 @@ from dsnot_exp.utils.errors import RequestError
 from dsnot_exp.utils.torchrun import world_size
 
 SWITCH = ("auto", "true", "false")
+DEVICES = ("cuda", "xpu", "mps")  # that torch itself knows
+BROUGHT = "torch.backends"  # the entry points of packages that bring others to it
 
 
 def check_options(config: Config) -> None:
@@ -59,10 +62,17 @@ def check_options(config: Config) -> None:
     check_choice("resume", config.resume.lower(), ("true", "false", "never"))
     check_choice("wandb.mode", config.wandb.mode, ("offline", "online", "disabled"))
     _check_trackers(config)
-    if re.fullmatch(r"[a-z_]+(:\d+)?", config.device) is None:
-        raise RequestError(f"device={config.device}: choose from auto, cpu, cuda, cuda:0, ...")
+    _check_device(config.device)
     for stage in config.eval.baselines:
         check_choice("eval.baselines", stage, BASELINES)
+
+
+def _check_device(name: str) -> None:
+    """Refuse what cannot be a device, without torch. Packages bring further kinds to it."""
+    kinds = "|".join(DEVICES)
+    known = re.fullmatch(rf"auto|cpu|({kinds})(:\d+)?", name)
+    if known is None and not (re.fullmatch(r"\w+(:\d+)?", name) and entry_points(group=BROUGHT)):
+        raise RequestError(f"device={name}: choose from auto, cpu, cuda, cuda:0, ...")
 
 
 def _check_trackers(config: Config) -> None:

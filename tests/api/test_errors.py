@@ -46,7 +46,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"target": 3}, "target=3: expected (alpha, beta)"),
     ({"target": (0, 0.5)}, "target[1]=0.5: no method of this run solves for a target"),
     ({"device": "mps"}, "device=mps: this machine has 0 MPS devices"),
-    ({"device": "tpu"}, " knows no such device; choose from auto, cpu, cuda, cuda:0"),
+    ({"device": "tpu"}, "device=tpu: choose from auto, cpu, cuda, cuda:0"),
     ({"dense": "mlpp"}, "dense=mlpp: matches no layer of a block; choose from "),
     ({"blocks": "model.x"}, "blocks=model.x: LlamaForCausalLM has no such list of blocks"),
     ({"relative_error": "x"}, "relative_error=x: choose from sample, True, False"),
