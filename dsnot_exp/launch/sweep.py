@@ -26,7 +26,7 @@ from dsnot_exp.results.file import recorded_error
 from dsnot_exp.run.in_use import using_folder
 from dsnot_exp.run.lock import lock_folder
 from dsnot_exp.utils.console import JOBS, say
-from dsnot_exp.utils.errors import INTERRUPTED, RequestError
+from dsnot_exp.utils.errors import INTERRUPTED, RequestError, first_line
 from dsnot_exp.utils.torchrun import rank, world_size
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,9 @@ def say_outlook(plan: Planned, config: DictConfig) -> Ahead:
         for line in outlook(plan, found):
             say(line)
         return found.ahead
-    except Exception:
-        log.exception("the needs of the sweep are not known")
+    except Exception as error:
+        log.info("the needs of the sweep are not known", exc_info=True)
+        say(f"  time      no estimate: {type(error).__name__}: {first_line(error)}")
         return NOTHING
 
 

@@ -28,7 +28,6 @@ class Made(Placed):
     ) -> Made:
         """model: with its weights on the meta device, and real buffers"""
         apart = {*blocks[1].modules(), model.get_output_embeddings()}
-        apart.discard(model.get_input_embeddings())
         _fill((module for module in model.modules() if module not in apart), device)
         for module in model.modules():
             for name, buffer in module.named_buffers(recurse=False):

@@ -63,6 +63,8 @@ def test_the_time_of_runs_that_share_and_what_it_lacks() -> None:
     some = seen(dense, BIG, prices=[price, Price(None, None, 100.0)])
     (time,) = [line for line in sweep.outlook(plan, some) if " time " in line]
     assert "about 100 s for 1 of 2 runs on" in time
+    unknown = seen(dense, dense)  # the second finds all that it needs, after who knows how long
+    assert [line for line in sweep.outlook(plan, unknown) if " time " in line] == []
     tasks = replace(dense, eval=replace(dense.eval, tasks=["boolq"]))
     assert seen(tasks, prices=[price]).ahead.left_out.endswith("weights, zero-shot tasks")
 
@@ -142,9 +144,10 @@ def test_an_error_in_the_forecast_costs_no_run(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> Any:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr(outlook, "look_ahead", fail)
     words = ["-m", *toy_arguments(tmp_path), "prune=magnitude", "refine=none", "sparsity=0.5"]
     done = command(*words, run="")
     assert (done.code, done.err) == (0, "")
+    assert "  time      no estimate: ZeroDivisionError: by nothing" in done.out.splitlines()

@@ -6,15 +6,13 @@ import pickle
 from dataclasses import replace
 
 import pytest
-import torch
 
 from dsnot_exp.config import Config, ModelConfig
-from dsnot_exp.models import open as opening
 from dsnot_exp.models.source import locate
 from dsnot_exp.run import rates
 from dsnot_exp.run.disk import kept_bytes
 from dsnot_exp.run.foresee import Foreseen, foresee
-from dsnot_exp.run.model_shape import ModelShape, model_key
+from dsnot_exp.run.model_shape import model_key
 from dsnot_exp.run.plan import make_plan
 from dsnot_exp.run.prepare import prepare
 from dsnot_exp.run.price import Price
@@ -22,7 +20,6 @@ from tests.run.test_rates import BASE
 
 DSNOT = replace(BASE, refine={"name": "dsnot", "max_cycles": 2}, save=True)
 KEY = model_key(BASE.model)
-CPU = torch.device("cpu")
 
 
 def foreseen(*runs: Config, measures: bool = False) -> Foreseen:
@@ -72,18 +69,3 @@ def test_prices_travel_between_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert tokens == 4 * 64
     assert (found.device, found.memory, found.models[KEY].peak) == ("cpu", 0, None)
     assert pickle.loads(pickle.dumps(found)) == found
-
-
-def test_the_device_holds_what_the_run_would_put_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = ModelShape.of(BASE.model, locate(BASE.model))
-    assert shape.whole(CPU)
-    monkeypatch.setattr(opening, "MEMORY_SHARE", 1e-9)
-    assert not shape.whole(CPU)  # blocks are read from disk
-    assert replace(shape, streamable=False).whole(CPU)
-    never = replace(shape, options=replace(shape.options, streaming="false"))
-    assert never.whole(CPU)
-    monkeypatch.undo()
-    always = replace(shape, options=replace(shape.options, streaming="true"))
-    assert not always.whole(CPU)
-    pickled = replace(BASE.model, use_safetensors=False)
-    assert not ModelShape.of(pickled, locate(BASE.model)).streamable

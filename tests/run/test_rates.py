@@ -61,6 +61,7 @@ def test_runs_with_the_same_methods_share_what_is_measured(
     assert len(found.layers) == 3  # and that of the pruner alone
     first, again, third = (found.of_layers(run, run.recipes[0]) for run in runs)
     assert first is again is not third
+    assert all(p.is_meta for p in shape.model.parameters())  # the weights are gone
 
 
 def test_a_model_that_cannot_be_tried_is_named_with_the_reason(
