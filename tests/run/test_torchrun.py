@@ -50,7 +50,7 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
         ("llama", 3, ["prune=wanda,sparsegpt,magnitude", "eval.baselines=[dense,pruned]"], 1e-4),
         ("mixtral", 2, ["prune=sparsegpt"], 1e-4),
         # After 20 iterations with a threshold each, ALPS has made more of a rounding.
-        ("llama", 2, ["prune=ria,alps", "refine=none"], 1e-3),
+        ("llama", 2, ["prune=ria,alps", "refine=none"], 3e-3),
     ],
 )
 def test_more_processes_find_the_same_masks(

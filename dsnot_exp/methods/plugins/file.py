@@ -102,12 +102,15 @@ def _execute(key: str, path: Path, source: bytes) -> tuple[ModuleType, dict[str,
 @contextmanager
 def _findable(folder: Path) -> Iterator[None]:
     """The modules in `folder` can be imported, first of all while the file is executed, and last of
-    all in its functions."""
-    place = str(folder)
+    all in its functions. They are read from their sources: compiled code of the same second and
+    size would be taken for that of a module that was edited since."""
+    place, before = str(folder), sys.dont_write_bytecode
     sys.path.insert(0, place)
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = before
         sys.path.remove(place)
         if place not in sys.path:
             sys.path.append(place)
